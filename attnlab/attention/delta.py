@@ -31,8 +31,9 @@ from torch.nn import functional
 
 from attnlab.attention.base import Position, register
 from attnlab.attention.ops.convolution import Convolutions, Convolved, num_taps
-from attnlab.attention.ops.delta_rule import DeltaRule, Rule, unit_length
+from attnlab.attention.ops.delta_rule import DeltaRule, Rule
 from attnlab.attention.ops.inner_steps import as_heads, as_tokens, at_first, at_last, step_matrices, step_outputs
+from attnlab.attention.ops.unit import head_norm, unit_length
 from attnlab.errors import IncompatiblePartsError
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
@@ -131,10 +132,16 @@ class DeltaNet(DeltaRule):
         """
         return self.max_strength * self.split(logits_BTD).sigmoid()
 
+    def activate(self, projected_BTP: Tensor) -> Tensor:
+        """SiLU, unless convolutions come between."""
+        return projected_BTP if self.convolutions.taps else functional.silu(projected_BTP)
+
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries of unit length, keys and values after their SiLU, strengths and decays; steps are held as heads."""
-        projected = self.convolutions(super().project(x_BTD, layer_inputs), silu=False)
-        queries, keys, values = (functional.silu(part) for part in projected[:3])
+        queries, keys, values = super().project(x_BTD, layer_inputs)[:3]
+        if self.convolutions.taps:
+            convolved = self.convolutions(QKV(queries, keys, values), silu=False)
+            queries, keys, values = (functional.silu(part) for part in convolved[:3])
         strengths = self.strengths(x_BTD)
         if self.steps > 1:
             keys, values, strengths = (as_heads(part, self.steps) for part in (keys, values, strengths))
@@ -168,8 +175,7 @@ class DeltaNet(DeltaRule):
         mixed = at_least_float32(mixed_BHTC)
         if self.steps > 1:
             mixed = mixed.unflatten(-3, (-1, self.steps)).sum(-3)
-        normed = functional.rms_norm(mixed, self.gain_V.shape, eps=1e-5).to(mixed_BHTC.dtype)
-        return super().output(normed * self.gain_V, x_BTD)
+        return super().output(head_norm(mixed, at_least_float32(self.gain_V)).to(mixed_BHTC.dtype), x_BTD)
 
 
 @register("delta", source="arXiv:2406.06484", aliases=("deltanet",))

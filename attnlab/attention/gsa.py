@@ -96,10 +96,14 @@ class Gsa(SlotMemory):
         """A key and a value per slot, ``2 m C`` per head."""
         return 2 * self.forget.out_features * self.channels
 
+    def activate(self, projected_BTP: Tensor) -> Tensor:
+        """SiLU."""
+        return functional.silu(projected_BTP)
+
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys and values after SiLU, and g of every slot."""
         decays_BHSM = functional.logsigmoid(at_least_float32(self.split(self.forget(x_BTD)))) / self.temper
-        queries, keys, values = (functional.silu(one) for one in super().project(x_BTD, layer_inputs)[:3])
+        queries, keys, values = super().project(x_BTD, layer_inputs)[:3]
         return QKV(queries, keys, values, (decays_BHSM,))
 
 

@@ -39,8 +39,8 @@ from attnlab.attention.gated_delta import GatedDeltaNet
 from attnlab.attention.ops import least_squares
 from attnlab.attention.ops import recurrence as recurrence_ops
 from attnlab.attention.ops.convolution import Convolved
-from attnlab.attention.ops.delta_rule import unit_length
 from attnlab.attention.ops.scan import SCALAR_CHUNK, Recurrence, closed_form, scan, segment_sums, short_outputs
+from attnlab.attention.ops.unit import unit_length
 from attnlab.tensors import QKV, LayerContext, at_least_float32
 
 FLOOR = 0.25

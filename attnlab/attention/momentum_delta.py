@@ -32,8 +32,9 @@ from attnlab.attention.base import Position, register
 from attnlab.attention.delta import Expansion
 from attnlab.attention.gated_delta import GatedDeltaNet
 from attnlab.attention.ops.convolution import Convolved
-from attnlab.attention.ops.delta_rule import CHUNK, unit_length
+from attnlab.attention.ops.delta_rule import CHUNK
 from attnlab.attention.ops.scan import segment_sums, to_chunks
+from attnlab.attention.ops.unit import unit_length
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 

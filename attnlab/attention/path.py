@@ -31,7 +31,6 @@ from torch.nn import functional
 from attnlab.attention.base import Attention, Position, register
 from attnlab.attention.ops.blocks import PREFIXES
 from attnlab.attention.ops.convolution import causal_convolution
-from attnlab.attention.ops.delta_rule import unit_length
 from attnlab.attention.ops.reflections import (
     CHUNK,
     keys_at_chunk_ends,
@@ -39,6 +38,7 @@ from attnlab.attention.ops.reflections import (
     queries_at_start,
     scores_in_block,
 )
+from attnlab.attention.ops.unit import unit_length
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 Count = Annotated[int, Field(ge=1)]

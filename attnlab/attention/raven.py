@@ -74,9 +74,13 @@ class Raven(SlotMemory):
         """A key and a value per slot, ``2 m C`` per head."""
         return 2 * self.router.out_features * self.channels
 
+    def activate(self, projected_BTP: Tensor) -> Tensor:
+        """SiLU."""
+        return functional.silu(projected_BTP)
+
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Normalized queries and keys, values after SiLU, and g of every slot."""
-        queries, keys, values = (functional.silu(one) for one in super().project(x_BTD, layer_inputs)[:3])
+        queries, keys, values = super().project(x_BTD, layer_inputs)[:3]
         _, decays_BHS1 = self.clock(x_BTD)
         routed_BHSM = self.routes(at_least_float32(self.split(self.router(x_BTD))))
         queries, keys = rms_norm(queries) * self.query_gain_C, rms_norm(keys) * self.key_gain_C

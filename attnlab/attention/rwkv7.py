@@ -35,8 +35,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import register
-from attnlab.attention.ops.delta_rule import DeltaRule, Rule, unit_length
+from attnlab.attention.ops.delta_rule import DeltaRule, Rule
 from attnlab.attention.ops.modifiers import first_values
+from attnlab.attention.ops.unit import unit_length
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 

@@ -13,8 +13,9 @@ from attnlab.attention import ATTENTIONS
 from attnlab.attention.delta import Delta, DeltaNet
 from attnlab.attention.gated_delta import GatedDelta
 from attnlab.attention.kda import Kda
-from attnlab.attention.ops.delta_rule import Rule, closed_form, unit_length
+from attnlab.attention.ops.delta_rule import Rule, closed_form
 from attnlab.attention.ops.rms_norm import rms_norm
+from attnlab.attention.ops.unit import unit_length
 from attnlab.specs import Modifiers, Part
 from attnlab.tensors import QKV, LayerContext, LayerInputs
 from tests.builders import attention_of, noise, pair_of, position_of, seeded

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from attnlab.attention.momentum_delta import Steps, momentum_scan
-from attnlab.attention.ops.delta_rule import Rule, scan, unit_length
+from attnlab.attention.ops.delta_rule import Rule, scan
 from attnlab.attention.ops.preconditioner import written_scale
+from attnlab.attention.ops.unit import unit_length
 from attnlab.specs import Part
 from attnlab.tensors import QKV
 from tests.builders import noise, pair_of

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attnlab.attention.ops.delta_rule import Rule, scan, unit_length
+from attnlab.attention.ops.delta_rule import Rule, scan
 from attnlab.attention.ops.inner_steps import as_heads, as_tokens, at_first, at_last, step_outputs
+from attnlab.attention.ops.unit import unit_length
 from tests.builders import noise
 from tests.oracles.naive import naive
 

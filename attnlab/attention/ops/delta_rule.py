@@ -203,18 +203,6 @@ def decayed_products(later: Tensor, earlier: Tensor, decays: Tensor | None) -> T
     return blocks.squeeze(-3)
 
 
-def unit_length(tensor: Tensor) -> Tensor:
-    """The last axis scaled to a length of one, slightly less where it is tiny; zeros stay zeros.
-
-    Args:
-        tensor: Of any shape.
-
-    Returns:
-        A tensor of the same shape.
-    """
-    return tensor * (tensor.square().sum(-1, keepdim=True) + 1e-6).rsqrt()
-
-
 def _states(transitions: Tensor, added: Tensor) -> Tensor:
     """The state before each chunk, ... x N x C x V."""
     state = torch.zeros_like(added.select(-3, 0))

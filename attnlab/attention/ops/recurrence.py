@@ -86,7 +86,7 @@ class _TokenLoops:
 
 def _run(which: int, inputs: Tensors, others: Tensors) -> None:
     """Call the forward pass (0) or the backward pass (1) for its tensors."""
-    from attnlab.attention.ops.recurrence_loops import SEGMENT, Sizes, padded, passes
+    from attnlab.attention.ops.recurrence_loops import SEGMENT, Sizes, lanes_for, padded, passes
 
     queries, removals, _, keys, decays, values = inputs
     batch, heads, tokens, channels = queries.shape
@@ -94,7 +94,7 @@ def _run(which: int, inputs: Tensors, others: Tensors) -> None:
     sizes = Sizes(heads, tokens, channels, values.shape[-1], decays.shape[-1], *there)
     memories, strides = zip(*(loops.memory_of(one) for one in (*inputs, *others)), strict=True)
     loops.in_threads(
-        passes(padded(channels))[which],
+        passes(padded(channels), lanes_for(values.shape[-1]), bool(decays.shape[-1]), *there)[which],
         [np.arange(batch * heads)[:, None]],
         4 * (1 + 3 * which) * queries.numel() * values.shape[-1],
         np.array(sizes),

@@ -6,7 +6,7 @@ time, so that nothing is kept between the passes.
 A tensor is given as all its memory and its first three strides, since its channels lie side by side: the compiler does
 not know that of an array of four axes.
 
-Letters  B batch, H heads, T tokens, C channels of keys, P with padding, V of values, N numbers of a: 0, 1 or C.
+Letters  B batch, H heads, T tokens, C channels of keys, P with padding, V of values, L lanes, N numbers of a (0, 1, C).
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnlab.attention.ops.loops import Integers, Numbers, compiled, loop
-from attnlab.attention.ops.recurrence_token import ROWS, VECTORS, ZERO, advance, retreat
+from attnlab.attention.ops.recurrence_token import VECTORS, ZERO, advance, retreat
 
 SEGMENT = 64
 """Tokens of which the states are held at a time on the way back, at least."""
 LEAST_CHANNELS = 16
 """Channels of keys are padded to a power of two, at least this one, for which there is code."""
+LANES = (16, 32)
+"""Columns of a state that are computed together: there is code for each of these numbers."""
 MEMORY, STRIDES, SIZES, INDICES = "float32[::1]", "int64[:, ::1]", "int64[::1]", "int64[:, :]"
 ONE = np.float32(1)
 
@@ -54,20 +56,39 @@ def padded(channels: int) -> int:
     return max(LEAST_CHANNELS, 1 << (channels - 1).bit_length())
 
 
+def lanes_for(columns: int) -> int:
+    """Choose how many columns are computed together.
+
+    Args:
+        columns: V.
+
+    Returns:
+        L: the fewest lanes that hold all columns, or the most that there are.
+    """
+    return next((lanes for lanes in LANES if lanes >= columns), LANES[-1])
+
+
+@compiled
+def _copy(numbers: Numbers, out: Numbers) -> None:
+    """Copy an array."""
+    for place in range(len(numbers)):
+        out[place] = numbers[place]
+
+
 @compiled
 def _gather(memory: Numbers, start: int, stride: int, count: int, out: Numbers, place: int) -> None:
     """Copy the channels of some tokens of a tensor to a place of each row."""
     for t in range(len(out)):
-        for c in range(count):
-            out[t, place + c] = memory[start + t * stride + c]
+        first = start + t * stride
+        _copy(memory[first : first + count], out[t, place : place + count])
 
 
 @compiled
 def _scatter(rows: Numbers, place: int, count: int, memory: Numbers, start: int, stride: int) -> None:
     """Copy a place of each row to the channels of some tokens of a tensor."""
     for t in range(len(rows)):
-        for c in range(count):
-            memory[start + t * stride + c] = rows[t, place + c]
+        first = start + t * stride
+        _copy(rows[t, place : place + count], memory[first : first + count])
 
 
 @compiled
@@ -84,16 +105,9 @@ def _sum(rows: Numbers, place: int, count: int, memory: Numbers, start: int, str
     """Write the sum of the channels at a place of each row."""
     for t in range(len(rows)):
         total = ZERO
-        for c in range(count):
-            total += rows[t, place + c]
+        for number in rows[t, place : place + count]:
+            total += number
         memory[start + t * stride] = total
-
-
-@compiled
-def _copy(numbers: Numbers, out: Numbers) -> None:
-    """Copy an array."""
-    for place in range(len(numbers)):
-        out[place] = numbers[place]
 
 
 @compiled
@@ -135,11 +149,15 @@ def _find(at: Integers, index: int, strides: Integers, heads: int) -> None:
 
 
 @cache
-def passes(padded: int) -> tuple[Any, Any]:
-    """Compile both passes for keys of so many channels.
+def passes(padded: int, lanes: int, decay: bool, erases: bool, separate: bool) -> tuple[Any, Any]:
+    """Compile both passes for one kind of recurrence, since what is constant makes the loops twice as fast.
 
     Args:
         padded: P.
+        lanes: L.
+        decay: Whether there is a.
+        erases: Whether there are r and e.
+        separate: Whether there is k beside e.
 
     Returns:
         ``forward`` and ``backward``. Both take the heads of sequences that they compute, as their indices among all B
@@ -147,7 +165,7 @@ def passes(padded: int) -> tuple[Any, Any]:
         keys, decays, values and outputs, the latter's gradients for ``backward``, which takes the gradients of the
         first six in the same order besides.
     """
-    # Both hold P alone: numba 0.68.1 finds no kept code of a closure that holds a compiled function.
+    # Both hold numbers alone: numba 0.68.1 finds no kept code of a closure that holds a compiled function.
 
     @loop(f"void({INDICES}, {SIZES}, int64, {STRIDES}, {', '.join([MEMORY] * 7)})")
     def forward(
@@ -163,9 +181,10 @@ def passes(padded: int) -> tuple[Any, Any]:
         values: Numbers,
         outputs: Numbers,
     ) -> None:
-        heads, tokens, columns, erases, separate = sizes[0], sizes[1], sizes[3], sizes[5] > 0, sizes[6] > 0
-        width, held = (columns + ROWS - 1) // ROWS * ROWS, min(segment, tokens)
-        state, change, at = np.empty(width * padded, np.float32), np.empty(width, np.float32), np.empty(7, np.int64)
+        heads, tokens, columns = sizes[0], sizes[1], sizes[3]
+        width = (columns + lanes - 1) // lanes * lanes
+        held, size = min(segment, tokens), padded * lanes
+        state, change, at = np.empty(width * padded, np.float32), np.empty(lanes, np.float32), np.empty(7, np.int64)
         token, value = np.zeros((held, VECTORS * padded), np.float32), np.zeros((held, width), np.float32)
         out = np.empty((held, width), np.float32)
         for place in range(len(indices)):
@@ -189,7 +208,20 @@ def passes(padded: int) -> tuple[Any, Any]:
                     padded,
                 )
                 for i in range(count):
-                    advance(state, token[i], value[i], change, out[i], erases, separate, padded)
+                    for block in range(width // lanes):
+                        first, last = block * lanes, (block + 1) * lanes
+                        advance(
+                            state[block * size : (block + 1) * size],
+                            token[i],
+                            value[i, first:last],
+                            change,
+                            out[i, first:last],
+                            decay,
+                            erases,
+                            separate,
+                            padded,
+                            lanes,
+                        )
                 _scatter(out[:count], 0, columns, outputs, at[6] + start * strides[6, 2], strides[6, 2])
 
     @loop(f"void({INDICES}, {SIZES}, int64, {STRIDES}, {', '.join([MEMORY] * 13)})")
@@ -213,27 +245,19 @@ def passes(padded: int) -> tuple[Any, Any]:
         value_grads: Numbers,
     ) -> None:
         heads, tokens, channels, columns, numbers = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
-        erases, separate, step = sizes[5] > 0, sizes[6] > 0, strides[:, 2]
-        width, held = (columns + ROWS - 1) // ROWS * ROWS, min(segment, tokens)
+        step, width = strides[:, 2], (columns + lanes - 1) // lanes * lanes
+        held, size = min(segment, tokens), padded * lanes
         segments = (tokens + segment - 1) // segment
         before, states = np.empty((segments, width * padded), np.float32), np.empty((held, width * padded), np.float32)
         state, grads, at = np.empty_like(states[0]), np.empty_like(states[0]), np.empty(13, np.int64)
         token, value = np.zeros((held, VECTORS * padded), np.float32), np.zeros((held, width), np.float32)
         change, out, value_grad = np.empty_like(value), np.zeros_like(value), np.empty_like(value)
+        change_grad = np.empty(lanes, np.float32)
         for place in range(len(indices)):
             _find(at, indices[place, 0], strides, heads)
-            state[:] = ZERO
-            for part in range(segments - 1):
-                start = part * segment
-                _copy(state, before[part])
-                _load(
-                    token, value, start, at, strides, sizes, queries, removals, erasures, keys, decays, values, padded
-                )
-                for i in range(segment):
-                    advance(state, token[i], value[i], change[i], out[i], erases, separate, padded)
-            _copy(state, before[segments - 1])
-            grads[:] = ZERO
-            for part in range(segments - 1, -1, -1):
+            before[0], grads[:] = ZERO, ZERO
+            for turn in range(1 - segments, segments):  # all segments but the last, then each of them from the last on
+                part = turn + segments - 1 if turn < 0 else segments - 1 - turn
                 start = part * segment
                 count = min(segment, tokens - start)
                 rows, own_values, own_grads = token[:count], value[:count], value_grad[:count]
@@ -255,13 +279,44 @@ def passes(padded: int) -> tuple[Any, Any]:
                 )
                 for i in range(count):
                     _copy(state, states[i])
-                    advance(state, token[i], value[i], change[i], out[i], erases, separate, padded)
+                    for block in range(width // lanes):
+                        first, last = block * lanes, (block + 1) * lanes
+                        advance(
+                            state[block * size : (block + 1) * size],
+                            token[i],
+                            value[i, first:last],
+                            change[i, first:last],
+                            out[i, first:last],
+                            decay,
+                            erases,
+                            separate,
+                            padded,
+                            lanes,
+                        )
+                if turn < 0:
+                    _copy(state, before[part + 1])
+                    continue
                 out[:] = ZERO
                 _gather(out_grads, at[6] + start * step[6], step[6], columns, out[:count], 0)
+                rows[:, 5 * padded :] = ZERO
                 for i in range(count - 1, -1, -1):
-                    retreat(
-                        states[i], grads, token[i], value[i], value_grad[i], change[i], out[i], erases, separate, padded
-                    )
+                    for block in range(width // lanes):
+                        first, last = block * lanes, (block + 1) * lanes
+                        retreat(
+                            states[i, block * size : (block + 1) * size],
+                            grads[block * size : (block + 1) * size],
+                            token[i],
+                            value[i, first:last],
+                            value_grad[i, first:last],
+                            change[i, first:last],
+                            change_grad,
+                            out[i, first:last],
+                            decay,
+                            erases,
+                            separate,
+                            padded,
+                            lanes,
+                        )
                 _scatter(rows, 6 * padded, channels, query_grads, at[7] + start * step[7], step[7])
                 if erases:
                     _scatter(rows, 7 * padded, channels, removal_grads, at[8] + start * step[8], step[8])

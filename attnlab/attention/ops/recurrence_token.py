@@ -9,12 +9,12 @@ With G the gradient of S_t, which is ``q do^T`` and what later tokens add,
     dq = S_t do,   de = G d,   dk = G v,   dd = G^T e,   dv = G^T k, or dd where k = e
     G' = G - r dd^T,   dr = -S' dd,   da = the row sums of G' o S_(t-1)
 
-and the gradient of S_(t-1) is ``Diag(a) G'``. Memory holds a state transposed: rows of values do not depend on each
-other, and four of them are computed together. The vectors of a token lie in one array, and the rows of a state in
-another, at distances that are constants of the compiled code, since both functions become part of it: that they do not
-overlap is then known to the compiler.
+and the gradient of S_(t-1) is ``Diag(a) G'``. Columns of a state, one for each number of v, do not depend on each
+other. As many of them as there are lanes are computed side by side in vector registers: a sum over the channels of a
+key is then a sum of vectors, without a sum over the lanes of one, which takes longer than its products. The gradients
+of q, r, e, k and a are sums over columns. Four rows are computed together, so that a vector is read once for them.
 
-Letters  C channels of keys, P of them with padding, V rows of values with padding.
+Letters  C channels of keys, a multiple of four, L lanes.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import numpy as np
 from attnlab.attention.ops.loops import Numbers, inlined
 
 ROWS = 4
-"""Rows of values that are computed together; V is a multiple of it."""
+"""Rows of a state that are computed together; C is a multiple of it."""
 VECTORS = 10
-"""Vectors of a token, of P numbers each: a, q, r, e, k, and in the same order their gradients."""
+"""Vectors of a token, of C numbers each: a, q, r, e, k, and in the same order their gradients."""
 ZERO = np.float32(0)
 
 
@@ -37,58 +37,71 @@ def advance(
     values: Numbers,
     changes: Numbers,
     out: Numbers,
+    decays: bool,
     erases: bool,
     separate: bool,
-    padded: int,
+    channels: int,
+    lanes: int,
 ) -> None:
-    """Turn S_(t-1) into S_t, and write d and o.
+    """Turn some columns of S_(t-1) into those of S_t, and write their d and o.
 
     Args:
-        state: V P numbers.
-        token: The vectors of the token, 10 P numbers.
-        values: v, V numbers.
-        changes: V numbers for d.
-        out: V numbers for o.
+        state: C L numbers.
+        token: The vectors of the token, 10 C numbers.
+        values: v, L numbers.
+        changes: L numbers for d.
+        out: L numbers for o.
+        decays: Whether there is a; without it a is 1.
         erases: Whether there are r and e; without them there is k.
         separate: Whether there is k beside e.
-        padded: P, a constant of the code.
+        channels: C.
+        lanes: L, a constant of the code.
     """
-    P, P2, P3 = padded, 2 * padded, 3 * padded
-    Q, R, E, K = padded, 2 * padded, 3 * padded, 4 * padded
-    for d in range(0, len(values), ROWS):
-        s = state[d * P : (d + ROWS) * P]
-        x0, x1, x2, x3 = values[d], values[d + 1], values[d + 2], values[d + 3]
-        o0 = o1 = o2 = o3 = ZERO
-        if erases:
-            d0 = d1 = d2 = d3 = ZERO
-            for c in range(P):
-                a, r = token[c], token[c + R]
-                n0, n1, n2, n3 = a * s[c], a * s[c + P], a * s[c + P2], a * s[c + P3]
-                s[c], s[c + P], s[c + P2], s[c + P3] = n0, n1, n2, n3
-                d0, d1, d2, d3 = d0 - r * n0, d1 - r * n1, d2 - r * n2, d3 - r * n3
-            if separate:
-                for c in range(P):
-                    q, e, k = token[c + Q], token[c + E], token[c + K]
-                    n0, n1 = s[c] + e * d0 + k * x0, s[c + P] + e * d1 + k * x1
-                    n2, n3 = s[c + P2] + e * d2 + k * x2, s[c + P3] + e * d3 + k * x3
-                    s[c], s[c + P], s[c + P2], s[c + P3] = n0, n1, n2, n3
-                    o0, o1, o2, o3 = o0 + q * n0, o1 + q * n1, o2 + q * n2, o3 + q * n3
+    L, L2, L3 = lanes, 2 * lanes, 3 * lanes
+    a, q, r = token[:channels], token[channels : 2 * channels], token[2 * channels : 3 * channels]
+    e, k = token[3 * channels : 4 * channels], token[4 * channels : 5 * channels]
+    for j in range(L):
+        changes[j] = ZERO if separate else values[j]
+        out[j] = ZERO
+    if erases:
+        for c in range(0, channels, ROWS):
+            s = state[c * L : (c + ROWS) * L]
+            r0, r1, r2, r3 = r[c], r[c + 1], r[c + 2], r[c + 3]
+            if decays:
+                a0, a1, a2, a3 = a[c], a[c + 1], a[c + 2], a[c + 3]
+                for j in range(L):
+                    n0, n1, n2, n3 = a0 * s[j], a1 * s[j + L], a2 * s[j + L2], a3 * s[j + L3]
+                    s[j], s[j + L], s[j + L2], s[j + L3] = n0, n1, n2, n3
+                    changes[j] -= r0 * n0 + r1 * n1 + r2 * n2 + r3 * n3
             else:
-                d0, d1, d2, d3 = x0 + d0, x1 + d1, x2 + d2, x3 + d3
-                for c in range(P):
-                    q, e = token[c + Q], token[c + E]
-                    n0, n1, n2, n3 = s[c] + e * d0, s[c + P] + e * d1, s[c + P2] + e * d2, s[c + P3] + e * d3
-                    s[c], s[c + P], s[c + P2], s[c + P3] = n0, n1, n2, n3
-                    o0, o1, o2, o3 = o0 + q * n0, o1 + q * n1, o2 + q * n2, o3 + q * n3
-            changes[d], changes[d + 1], changes[d + 2], changes[d + 3] = d0, d1, d2, d3
+                for j in range(L):
+                    changes[j] -= r0 * s[j] + r1 * s[j + L] + r2 * s[j + L2] + r3 * s[j + L3]
+    for c in range(0, channels, ROWS):
+        s = state[c * L : (c + ROWS) * L]
+        q0, q1, q2, q3 = q[c], q[c + 1], q[c + 2], q[c + 3]
+        e0, e1, e2, e3 = e[c], e[c + 1], e[c + 2], e[c + 3]
+        k0, k1, k2, k3 = k[c], k[c + 1], k[c + 2], k[c + 3]
+        if not erases:
+            a0, a1, a2, a3 = a[c], a[c + 1], a[c + 2], a[c + 3]
+            for j in range(L):
+                v = values[j]
+                n0, n1 = a0 * s[j] + k0 * v, a1 * s[j + L] + k1 * v
+                n2, n3 = a2 * s[j + L2] + k2 * v, a3 * s[j + L3] + k3 * v
+                s[j], s[j + L], s[j + L2], s[j + L3] = n0, n1, n2, n3
+                out[j] += q0 * n0 + q1 * n1 + q2 * n2 + q3 * n3
+        elif separate:
+            for j in range(L):
+                d, v = changes[j], values[j]
+                n0, n1 = s[j] + e0 * d + k0 * v, s[j + L] + e1 * d + k1 * v
+                n2, n3 = s[j + L2] + e2 * d + k2 * v, s[j + L3] + e3 * d + k3 * v
+                s[j], s[j + L], s[j + L2], s[j + L3] = n0, n1, n2, n3
+                out[j] += q0 * n0 + q1 * n1 + q2 * n2 + q3 * n3
         else:
-            for c in range(P):
-                a, q, k = token[c], token[c + Q], token[c + K]
-                n0, n1 = a * s[c] + k * x0, a * s[c + P] + k * x1
-                n2, n3 = a * s[c + P2] + k * x2, a * s[c + P3] + k * x3
-                s[c], s[c + P], s[c + P2], s[c + P3] = n0, n1, n2, n3
-                o0, o1, o2, o3 = o0 + q * n0, o1 + q * n1, o2 + q * n2, o3 + q * n3
-        out[d], out[d + 1], out[d + 2], out[d + 3] = o0, o1, o2, o3
+            for j in range(L):
+                d = changes[j]
+                n0, n1, n2, n3 = s[j] + e0 * d, s[j + L] + e1 * d, s[j + L2] + e2 * d, s[j + L3] + e3 * d
+                s[j], s[j + L], s[j + L2], s[j + L3] = n0, n1, n2, n3
+                out[j] += q0 * n0 + q1 * n1 + q2 * n2 + q3 * n3
 
 
 @inlined
@@ -99,73 +112,113 @@ def retreat(
     values: Numbers,
     value_grads: Numbers,
     changes: Numbers,
+    change_grads: Numbers,
     out_grads: Numbers,
+    decays: bool,
     erases: bool,
     separate: bool,
-    padded: int,
+    channels: int,
+    lanes: int,
 ) -> None:
-    """Turn what later tokens add to G into the gradient of S_(t-1), and write those of the token and of v.
+    """Turn what later tokens add to G into the gradient of S_(t-1), and write that of v; for some columns.
 
     Args:
-        state: S_(t-1), V P numbers.
-        grads: G but for this token, V P numbers.
-        token: The vectors of the token, 10 P numbers; their gradients are written.
-        values: v, V numbers.
-        value_grads: V numbers for dv.
-        changes: d, V numbers.
-        out_grads: do, V numbers.
+        state: S_(t-1), C L numbers.
+        grads: G but for this token, C L numbers.
+        token: The vectors of the token, 10 C numbers; what these columns add to their gradients is added.
+        values: v, L numbers.
+        value_grads: L numbers for dv.
+        changes: d, L numbers.
+        change_grads: L numbers for dd.
+        out_grads: do, L numbers.
+        decays: Whether there is a; without it a is 1, and has no gradient.
         erases: Whether there are r and e; without them there is k.
         separate: Whether there is k beside e.
-        padded: P, a constant of the code.
+        channels: C.
+        lanes: L, a constant of the code.
     """
-    P, P2, P3 = padded, 2 * padded, 3 * padded
-    Q, R, E, K = padded, 2 * padded, 3 * padded, 4 * padded
-    DA, DQ, DR, DE, DK = 5 * padded, 6 * padded, 7 * padded, 8 * padded, 9 * padded
+    L, L2, L3 = lanes, 2 * lanes, 3 * lanes
+    a, q, r = token[:channels], token[channels : 2 * channels], token[2 * channels : 3 * channels]
+    e, k = token[3 * channels : 4 * channels], token[4 * channels : 5 * channels]
+    da, dq, dr = (
+        token[5 * channels : 6 * channels],
+        token[6 * channels : 7 * channels],
+        token[7 * channels : 8 * channels],
+    )
+    de, dk = token[8 * channels : 9 * channels], token[9 * channels : 10 * channels]
     by_change = by_value = ZERO
-    for c in range(DA, VECTORS * P):
-        token[c] = ZERO
-    for d in range(0, len(values), ROWS):
-        s, g = state[d * P : (d + ROWS) * P], grads[d * P : (d + ROWS) * P]
-        x0, x1, x2, x3 = values[d], values[d + 1], values[d + 2], values[d + 3]
-        o0, o1, o2, o3 = out_grads[d], out_grads[d + 1], out_grads[d + 2], out_grads[d + 3]
-        by_value += o0 * x0 + o1 * x1 + o2 * x2 + o3 * x3
-        v0 = v1 = v2 = v3 = ZERO
+    for j in range(L):
+        value_grads[j] = change_grads[j] = ZERO
+        by_value += out_grads[j] * values[j]
         if erases:
-            d0, d1, d2, d3 = changes[d], changes[d + 1], changes[d + 2], changes[d + 3]
-            by_change += o0 * d0 + o1 * d1 + o2 * d2 + o3 * d3
-            z0 = z1 = z2 = z3 = ZERO  # dd
-            for c in range(P):
-                a, q, e = token[c], token[c + Q], token[c + E]
-                n0, n1, n2, n3 = g[c] + q * o0, g[c + P] + q * o1, g[c + P2] + q * o2, g[c + P3] + q * o3
-                g[c], g[c + P], g[c + P2], g[c + P3] = n0, n1, n2, n3
-                token[c + DQ] += a * (o0 * s[c] + o1 * s[c + P] + o2 * s[c + P2] + o3 * s[c + P3])
-                token[c + DE] += d0 * n0 + d1 * n1 + d2 * n2 + d3 * n3
-                z0, z1, z2, z3 = z0 + e * n0, z1 + e * n1, z2 + e * n2, z3 + e * n3
+            by_change += out_grads[j] * changes[j]
+    for c in range(0, channels, ROWS):
+        s, g = state[c * L : (c + ROWS) * L], grads[c * L : (c + ROWS) * L]
+        a0, a1, a2, a3 = a[c], a[c + 1], a[c + 2], a[c + 3]
+        q0, q1, q2, q3 = q[c], q[c + 1], q[c + 2], q[c + 3]
+        x0 = x1 = x2 = x3 = y0 = y1 = y2 = y3 = z0 = z1 = z2 = z3 = ZERO
+        if erases:
+            e0, e1, e2, e3 = e[c], e[c + 1], e[c + 2], e[c + 3]
+            for j in range(L):
+                o, d = out_grads[j], changes[j]
+                g0, g1, g2, g3 = g[j] + q0 * o, g[j + L] + q1 * o, g[j + L2] + q2 * o, g[j + L3] + q3 * o
+                g[j], g[j + L], g[j + L2], g[j + L3] = g0, g1, g2, g3
+                x0, x1, x2, x3 = x0 + o * s[j], x1 + o * s[j + L], x2 + o * s[j + L2], x3 + o * s[j + L3]
+                y0, y1, y2, y3 = y0 + d * g0, y1 + d * g1, y2 + d * g2, y3 + d * g3
+                change_grads[j] += e0 * g0 + e1 * g1 + e2 * g2 + e3 * g3
+            de[c], de[c + 1], de[c + 2], de[c + 3] = de[c] + y0, de[c + 1] + y1, de[c + 2] + y2, de[c + 3] + y3
             if separate:
-                for c in range(P):
-                    k, n0, n1, n2, n3 = token[c + K], g[c], g[c + P], g[c + P2], g[c + P3]
-                    token[c + DK] += x0 * n0 + x1 * n1 + x2 * n2 + x3 * n3
-                    v0, v1, v2, v3 = v0 + k * n0, v1 + k * n1, v2 + k * n2, v3 + k * n3
-            else:
-                v0, v1, v2, v3 = z0, z1, z2, z3
-            for c in range(P):
-                a, r, s0, s1, s2, s3 = token[c], token[c + R], s[c], s[c + P], s[c + P2], s[c + P3]
-                n0, n1, n2, n3 = g[c] - r * z0, g[c + P] - r * z1, g[c + P2] - r * z2, g[c + P3] - r * z3
-                token[c + DR] -= a * (s0 * z0 + s1 * z1 + s2 * z2 + s3 * z3)
-                token[c + DA] += n0 * s0 + n1 * s1 + n2 * s2 + n3 * s3
-                g[c], g[c + P], g[c + P2], g[c + P3] = a * n0, a * n1, a * n2, a * n3
+                k0, k1, k2, k3 = k[c], k[c + 1], k[c + 2], k[c + 3]
+                for j in range(L):
+                    v, g0, g1, g2, g3 = values[j], g[j], g[j + L], g[j + L2], g[j + L3]
+                    z0, z1, z2, z3 = z0 + v * g0, z1 + v * g1, z2 + v * g2, z3 + v * g3
+                    value_grads[j] += k0 * g0 + k1 * g1 + k2 * g2 + k3 * g3
+                dk[c], dk[c + 1], dk[c + 2], dk[c + 3] = dk[c] + z0, dk[c + 1] + z1, dk[c + 2] + z2, dk[c + 3] + z3
         else:
-            for c in range(P):
-                a, q, k, s0, s1, s2, s3 = token[c], token[c + Q], token[c + K], s[c], s[c + P], s[c + P2], s[c + P3]
-                n0, n1, n2, n3 = g[c] + q * o0, g[c + P] + q * o1, g[c + P2] + q * o2, g[c + P3] + q * o3
-                token[c + DQ] += a * (s0 * o0 + s1 * o1 + s2 * o2 + s3 * o3)
-                token[c + DK] += x0 * n0 + x1 * n1 + x2 * n2 + x3 * n3
-                token[c + DA] += n0 * s0 + n1 * s1 + n2 * s2 + n3 * s3
-                v0, v1, v2, v3 = v0 + k * n0, v1 + k * n1, v2 + k * n2, v3 + k * n3
-                g[c], g[c + P], g[c + P2], g[c + P3] = a * n0, a * n1, a * n2, a * n3
-        value_grads[d], value_grads[d + 1], value_grads[d + 2], value_grads[d + 3] = v0, v1, v2, v3
-    for c in range(P):  # what the token itself wrote is read by its query
-        if erases:
-            token[c + DQ] += token[c + E] * by_change
-        if separate or not erases:
-            token[c + DQ] += token[c + K] * by_value
+            k0, k1, k2, k3 = k[c], k[c + 1], k[c + 2], k[c + 3]
+            for j in range(L):
+                o, v, s0, s1, s2, s3 = out_grads[j], values[j], s[j], s[j + L], s[j + L2], s[j + L3]
+                g0, g1, g2, g3 = g[j] + q0 * o, g[j + L] + q1 * o, g[j + L2] + q2 * o, g[j + L3] + q3 * o
+                x0, x1, x2, x3 = x0 + o * s0, x1 + o * s1, x2 + o * s2, x3 + o * s3
+                y0, y1, y2, y3 = y0 + v * g0, y1 + v * g1, y2 + v * g2, y3 + v * g3
+                z0, z1, z2, z3 = z0 + g0 * s0, z1 + g1 * s1, z2 + g2 * s2, z3 + g3 * s3
+                value_grads[j] += k0 * g0 + k1 * g1 + k2 * g2 + k3 * g3
+                g[j], g[j + L], g[j + L2], g[j + L3] = a0 * g0, a1 * g1, a2 * g2, a3 * g3
+            dk[c], dk[c + 1], dk[c + 2], dk[c + 3] = dk[c] + y0, dk[c + 1] + y1, dk[c + 2] + y2, dk[c + 3] + y3
+            da[c], da[c + 1], da[c + 2], da[c + 3] = da[c] + z0, da[c + 1] + z1, da[c + 2] + z2, da[c + 3] + z3
+        dq[c], dq[c + 1] = dq[c] + a0 * x0, dq[c + 1] + a1 * x1
+        dq[c + 2], dq[c + 3] = dq[c + 2] + a2 * x2, dq[c + 3] + a3 * x3
+    if erases:
+        for c in range(0, channels, ROWS):
+            s, g = state[c * L : (c + ROWS) * L], grads[c * L : (c + ROWS) * L]
+            a0, a1, a2, a3 = a[c], a[c + 1], a[c + 2], a[c + 3]
+            r0, r1, r2, r3 = r[c], r[c + 1], r[c + 2], r[c + 3]
+            x0 = x1 = x2 = x3 = y0 = y1 = y2 = y3 = ZERO
+            if decays:
+                for j in range(L):
+                    d, s0, s1, s2, s3 = change_grads[j], s[j], s[j + L], s[j + L2], s[j + L3]
+                    g0, g1, g2, g3 = g[j] - r0 * d, g[j + L] - r1 * d, g[j + L2] - r2 * d, g[j + L3] - r3 * d
+                    x0, x1, x2, x3 = x0 + d * s0, x1 + d * s1, x2 + d * s2, x3 + d * s3
+                    y0, y1, y2, y3 = y0 + g0 * s0, y1 + g1 * s1, y2 + g2 * s2, y3 + g3 * s3
+                    g[j], g[j + L], g[j + L2], g[j + L3] = a0 * g0, a1 * g1, a2 * g2, a3 * g3
+                da[c], da[c + 1], da[c + 2], da[c + 3] = da[c] + y0, da[c + 1] + y1, da[c + 2] + y2, da[c + 3] + y3
+            else:
+                for j in range(L):
+                    d = change_grads[j]
+                    x0, x1, x2, x3 = x0 + d * s[j], x1 + d * s[j + L], x2 + d * s[j + L2], x3 + d * s[j + L3]
+                    g[j], g[j + L], g[j + L2], g[j + L3] = (
+                        g[j] - r0 * d,
+                        g[j + L] - r1 * d,
+                        g[j + L2] - r2 * d,
+                        g[j + L3] - r3 * d,
+                    )
+            dr[c], dr[c + 1] = dr[c] - a0 * x0, dr[c + 1] - a1 * x1
+            dr[c + 2], dr[c + 3] = dr[c + 2] - a2 * x2, dr[c + 3] - a3 * x3
+        for c in range(channels):
+            dq[c] += e[c] * by_change  # what the token itself wrote is read by its query
+        if not separate:
+            for j in range(L):
+                value_grads[j] = change_grads[j]
+    if separate or not erases:
+        for c in range(channels):
+            dq[c] += k[c] * by_value

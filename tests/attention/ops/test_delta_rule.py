@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnlab.attention.ops.delta_rule import CHUNK, Rule, closed_form, decayed_products, scan, unit_length
+from attnlab.attention.ops.delta_rule import CHUNK, Rule, closed_form, decayed_products, scan
+from attnlab.attention.ops.unit import unit_length
 from tests.builders import noise
 
 DECAYS = ["none", "token", "channel", "violent"]
