@@ -97,7 +97,7 @@ class RunLabels:
     >>> small, large = (RunSpec(task=task, model=ModelSpec(width=width)) for width in (16, 32))
     >>> labels = RunLabels([small, large])
     >>> str(labels.of(small)), labels.of(large).short
-    ('copy symbols=4 · softmax · sinusoidal · width=16 · seed 0', 'width=32')
+    ('copy symbols=4 · softmax · fourier · width=16 · seed 0', 'width=32')
 
     Args:
         specs: The runs.

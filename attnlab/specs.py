@@ -335,7 +335,7 @@ class ModelSpec(Section):
     """Factor on the initial weights of every linear map: projections, gates, MLP and an untied head."""
     attention: Annotated[Variant, Strict(False), Field(min_length=1)] = (Part(name="softmax"),)
     """One attention, or several that alternate over the layers."""
-    position: Part = Part(name="sinusoidal")
+    position: Part = Part(name="fourier")
     modifiers: Modifiers = Modifiers()
     norm_layer: Part = _part("layernorm")
     """The norm itself, wherever the norms stand."""

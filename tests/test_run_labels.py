@@ -38,7 +38,7 @@ VARIED: list[tuple[list[RunSpec], list[str]]] = [
 
 @pytest.mark.parametrize(("specs", "ends"), VARIED)
 def test_whatever_varies_stands_in_the_label(specs: list[RunSpec], ends: list[str]) -> None:
-    assert labels_of(specs) == [f"recall pairs=4 · softmax · sinusoidal · {end}" for end in ends]
+    assert labels_of(specs) == [f"recall pairs=4 · softmax · fourier · {end}" for end in ends]
 
 
 def test_the_label_of_a_single_run_is_its_summary() -> None:
@@ -65,15 +65,15 @@ def test_a_run_that_continues_another_says_so() -> None:
     one = spec()
     more = one.model_copy(update={"continue_from": one.id, "train": TrainSpec(max_steps=9000)})
     assert labels_of([one, more]) == [
-        "recall pairs=4 · softmax · sinusoidal · max_steps=2000 · seed 0",
-        f"recall pairs=4 · softmax · sinusoidal · max_steps=9000 · seed 0 · continues {one.id}",
+        "recall pairs=4 · softmax · fourier · max_steps=2000 · seed 0",
+        f"recall pairs=4 · softmax · fourier · max_steps=9000 · seed 0 · continues {one.id}",
     ]
 
 
 def test_a_training_level_other_than_the_own_is_told() -> None:
     one = spec(level=40)
     ranged = one.model_copy(update={"task": one.task.model_copy(update={"train": {"pairs": "2..40"}})})
-    assert labels_of([one, ranged])[1] == "recall pairs=40 · softmax · sinusoidal · trained on pairs=2..40 · seed 0"
+    assert labels_of([one, ranged])[1] == "recall pairs=40 · softmax · fourier · trained on pairs=2..40 · seed 0"
 
 
 def test_a_short_label_has_what_varies_alone() -> None:
@@ -94,8 +94,8 @@ def test_a_whole_model_beside_transformers_has_no_position_to_differ_in() -> Non
 def test_runs_of_one_program_have_a_label_in_common() -> None:
     specs = [spec(width=width, train_lr=lr) for width in (16, 32) for lr in (0.01, 0.003)]
     labels = RunLabels(specs)
-    assert labels.of_group(specs[:2]) == "recall pairs=4 · softmax · sinusoidal · width=16 · 2 values of lr"
-    assert labels.of_group(specs[:1]) == "recall pairs=4 · softmax · sinusoidal · width=16 · lr=0.01"
+    assert labels.of_group(specs[:2]) == "recall pairs=4 · softmax · fourier · width=16 · 2 values of lr"
+    assert labels.of_group(specs[:1]) == "recall pairs=4 · softmax · fourier · width=16 · lr=0.01"
 
 
 def test_different_runs_never_have_equal_labels() -> None:

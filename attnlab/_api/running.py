@@ -55,7 +55,7 @@ def train(
         task: A ladder's name or file, or a registered task; with inline options.
         attention: Variants, with inline options: ``"dape:kernel=3"``, ``"my.py:Mixer"``; or classes of modules; nothing
             keeps the default, softmax.
-        position: Positions, likewise; nothing keeps the default, sinusoidal.
+        position: Positions, likewise; nothing keeps the default, fourier.
         complexity: The level; None takes the ladder's default.
         curriculum: Ranges of levels from which training batches are drawn, such as ``"1..level"`` (up to each level),
             ``"2..8 -> 2..64"`` (moving from the first step to the last) or ``"2..8 | 2..64"`` (in stages); a mapping
@@ -168,7 +168,7 @@ def sweep(
     Args:
         task: Ladders, with inline options.
         attention: Variants, with inline options; or classes of modules; nothing keeps the default, softmax.
-        position: Positions, likewise. ``auto`` runs sinusoidal, learned, rotary and none, and each cell of the report
+        position: Positions, likewise. ``auto`` runs fourier, learned, rotary and none, and each cell of the report
             takes the one with the best validation accuracy.
         complexity: The levels; None takes all.
         curriculum: Ranges of levels from which training batches are drawn, as in :func:`train`.

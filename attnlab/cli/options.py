@@ -40,7 +40,7 @@ Position = Annotated[
         "--pos",
         "--position",
         help="Positions, such as [b]rotary,alibi[/b]; in a sweep also [b]auto[/b]: each cell takes the best of "
-        "sinusoidal, learned, rotary and none on validation.",
+        "fourier, learned, rotary and none on validation.",
         autocompletion=completion.positions,
     ),
 ]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 AUTO = "auto"
-AUTO_POSITIONS = ("sinusoidal", "learned", "rotary", "none")
+AUTO_POSITIONS = ("fourier", "learned", "rotary", "none")
 """What is tried, in this order; of several that are equally good the first is taken."""
 POSITION_KEYS = ("position", "model.position")
 
@@ -47,7 +47,7 @@ def tried_positions(written: Iterable[Any]) -> list[Any]:
     """List the positions that are tried.
 
     >>> tried_positions(["auto", "alibi", "none"])
-    ['sinusoidal', 'learned', 'rotary', 'none', 'alibi']
+    ['fourier', 'learned', 'rotary', 'none', 'alibi']
 
     Args:
         written: Positions, ``auto`` among them.

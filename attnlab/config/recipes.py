@@ -36,15 +36,15 @@ MUON = ("train.optimizer=muon", "train.lr=0.01")
 ALL = (
     Recipe(
         "default",
-        "AdamW at 3e-3, sinusoidal positions.",
-        "What counts where no recipe is named. Softmax leaves the plateaus of recall sooner with it than with plain, "
-        "expressive later; what is addressed by its place, such as reversing, takes all of them longer.",
+        "AdamW at 3e-3, Fourier positions.",
+        "What counts where no recipe is named. Softmax and mamba2 leave the plateaus of recall with it, on which they "
+        "stay with plain; expressive and delta take up to twice the steps of plain to reverse and to delay.",
     ),
     Recipe(
         "plain",
         "As default, with learned positions.",
-        "The default until 2026-11-30: sooner where something is addressed by its place, and softmax stays on plateaus "
-        "of recall. It has no position beyond the longest sequence of the run.",
+        "The default until 2026-11-30: as soon or sooner where something is addressed by its place, and softmax stays "
+        "on plateaus of recall. It has no position beyond the longest sequence of the run.",
         PLAIN,
     ),
     Recipe(

@@ -34,7 +34,7 @@ from attnlab.errors import InvalidValueError
 from attnlab.metrics.metric import Metric
 from attnlab.records import Record
 from attnlab.run_labels import RunLabels
-from attnlab.specs import ModelSpec, variant_text
+from attnlab.specs import Modifiers, ModelSpec, variant_text
 from attnlab.storage.find_run import in_store
 from attnlab.training.events import Preparing, Progress, no_callback
 
@@ -254,7 +254,7 @@ def _receptive_field_note(subject: DiagnosisSubject) -> str:
 def _describe(request: DiagnosisRequest, model: ModelSpec) -> str:
     """Describe the models and the sequences in one line; of a whole model, the sizes that it is given."""
     parts = [_count(model.layers, "layer"), f"width {model.width}", _count(model.heads, "head")]
-    parts.append("residual" if model.residual else "no residual")
+    parts += [f"position {model.position}", "residual" if model.residual else "no residual"]
     parts += [f"norm {model.norm}", "MLP" if model.mlp_ratio else "no MLP"]
     own = {"norm": model.norm_layer, "MLP": model.mlp, "block": model.block, "residual stream": model.residual_stream}
     fields = ("norm_layer", "mlp", "block", "residual_stream")
@@ -262,6 +262,9 @@ def _describe(request: DiagnosisRequest, model: ModelSpec) -> str:
     for (name, part), default in zip(own.items(), defaults, strict=True):
         if part != default:
             parts.append(f"{name} {variant_text(part) if isinstance(part, tuple) else part}")
+    plain = Modifiers()
+    added = {name: value for name, value in model.modifiers if value != getattr(plain, name)}
+    parts += [name if value is True else f"{name}={value}" for name, value in added.items()]
     if model.module is not None:
         sizes = {"layers": parts[0], "width": parts[1], "heads": parts[2], "mlp_ratio": f"MLP {model.mlp_ratio:g}"}
         parts = [text for name, text in sizes.items() if name in model.module.sizes]

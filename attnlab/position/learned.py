@@ -42,6 +42,6 @@ class Learned(Position):
         """
         tokens = x_BTD.shape[-2]
         if tokens > self.length:
-            hint = "Use a position that extends to longer sequences: none, sinusoidal, rotary or alibi."
+            hint = "Use a position that extends to longer sequences: none, fourier, rotary or alibi."
             raise InvalidValueError(f"Learned positions end at {self.length} tokens; the sequence has {tokens}.", hint)
         return x_BTD + self.place_TD[:tokens]

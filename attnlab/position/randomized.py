@@ -26,6 +26,7 @@ from torch import Tensor
 
 from attnlab.errors import InvalidValueError
 from attnlab.position.base import Position, register
+from attnlab.position.fourier import fourier_features
 from attnlab.position.ops.sampling import Sample
 from attnlab.position.rotary import require_even_channels
 from attnlab.position.sinusoidal import angles, sinusoids
@@ -43,7 +44,7 @@ class Randomized(Position):
     A prefix gets another sample than the whole sequence, so that the logits of a prefix differ from those of the whole.
 
     Options:
-        base: The position that encodes the sample: ``rotary``, ``sinusoidal`` or ``learned`` (N vectors).
+        base: The position that encodes the sample: ``rotary``, ``sinusoidal``, ``fourier`` or ``learned`` (N vectors).
         range: N; longer sequences are refused.
     """
 
@@ -53,7 +54,7 @@ class Randomized(Position):
         self,
         context: LayerContext,
         *,
-        base: Literal["rotary", "sinusoidal", "learned"] = "rotary",
+        base: Literal["rotary", "sinusoidal", "fourier", "learned"] = "rotary",
         range: Annotated[int, Field(ge=1)] = 2048,
     ) -> None:
         super().__init__(context)
@@ -75,7 +76,8 @@ class Randomized(Position):
         if self.base == "learned":
             return x_BTD + self.place_ND[position_T]
         exact = torch.promote_types(x_BTD.dtype, torch.float32)
-        return x_BTD + sinusoids(position_T.to(exact), x_BTD.shape[-1], BASE).to(x_BTD.dtype)
+        features = fourier_features if self.base == "fourier" else sinusoids
+        return x_BTD + features(position_T.to(exact), x_BTD.shape[-1], BASE).to(x_BTD.dtype)
 
     def rotate(self, tensor_BHTC: Tensor, start: int = 0) -> Tensor:
         """Queries or keys rotated by their sampled positions; those from ``start`` on are the last of the sequence."""

@@ -31,6 +31,7 @@ RANGE_FACTOR = 2
 RANDOMIZED = {
     "rotary": ("randomized", {"base": "rotary"}),
     "sinusoidal": ("randomized", {"base": "sinusoidal"}),
+    "fourier": ("randomized", {"base": "fourier"}),
     "alibi": ("randomized-alibi", {}),
     "xl": ("randomized-xl", {}),
 }

@@ -23,6 +23,16 @@ def test_every_diagnosis_is_drawn_in_80_columns(kind: str, attn: str, command: C
     assert "nan" not in result.out
 
 
+def test_the_title_names_the_position_and_what_is_added(command: Command) -> None:
+    words = ("diagnose", "rank-collapse", "--only", "cosine", "--layers", "1", "--width", "8", "--sequences", "2")
+    titles = [
+        command(*words, *more, "--json").out for more in ((), ("--recipe", "plain"), ("--recipe", "muon-qk-norm"))
+    ]
+    for title, named in zip(titles, ("position fourier", "position learned", "position fourier"), strict=True):
+        assert named in json.loads(title)["subject"]
+    assert ["qk_norm" in json.loads(title)["subject"] for title in titles] == [False, False, True]
+
+
 def test_the_table_has_the_numbers_of_the_json(command: Command) -> None:
     words = ("diagnose", "rank-collapse", "--attn", "softmax", "--only", "cosine", *SMALL)
     (panel,) = json.loads(command(*words, "--json").out)["panels"]

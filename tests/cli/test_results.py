@@ -46,7 +46,7 @@ def test_runs_are_filtered_sorted_and_cut(ids: list[str], command: Command) -> N
     assert listed(command, "--where", "width>32", "--sort", "accuracy") == [ids[3], ids[5], ids[4]]
     assert listed(command, "--where", "width>32", "--where", "seed!=0", "--best", "1") == [ids[5]]
     result = command("ls", "results", "--best", "2")
-    assert result.out.splitlines()[0] == "recall pairs=4 · softmax · sinusoidal · width=64".removesuffix(" · width=64")
+    assert result.out.splitlines()[0] == "recall pairs=4 · softmax · fourier · width=64".removesuffix(" · width=64")
     assert [line.split()[0] for line in result.out.splitlines()[3:5]] == [ids[3], ids[5]]
     assert "2 of 6 runs" in result.out
     assert all(len(line) <= 80 for line in result.out.splitlines())

@@ -35,7 +35,7 @@ def test_it_ends_in_a_table_and_the_folder_of_the_results(command: Command, tmp_
 
 def test_progress_goes_to_the_standard_error_as_plain_lines(command: Command) -> None:
     result = command("train", *TINY)
-    assert result.error.splitlines()[0] == "copy symbols=2 · softmax · sinusoidal · seed 0: 1,888 weights on cpu"
+    assert result.error.splitlines()[0] == "copy symbols=2 · softmax · fourier · seed 0: 1,888 weights on cpu"
     assert result.error.splitlines()[1].startswith("  step 3/3  loss ")
 
 

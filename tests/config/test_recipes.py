@@ -88,7 +88,7 @@ def test_the_default_is_the_recipe_of_that_name() -> None:
     assert resolved(recipe="default") == resolved()
 
 
-@pytest.mark.parametrize(("name", "position"), [("default", "sinusoidal"), ("plain", "learned")])
+@pytest.mark.parametrize(("name", "position"), [("default", "fourier"), ("plain", "learned")])
 def test_the_default_and_that_of_before_differ_in_the_position(name: str, position: str) -> None:
     found = resolved(recipe=name)
     assert (found.train.optimizer, found.train.lr, found.models[0].position.name) == ("adamw", 3e-3, position)

@@ -112,6 +112,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "hard-alibi": [{}, {"windows": 1}],
     "rotary": [{}, {"base": 100.0}, {"xpos": 8.0}],
     "sinusoidal": [{}, {"base": 100.0}],
+    "fourier": [{}, {"base": 100.0}],
     "xl": [{}, {"base": 100.0}],
     "t5": [{}, {"buckets": 4, "reach": 6, "scaled": True}],
     "kerple": [{}, {"kind": "power"}],
@@ -121,7 +122,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "selective-rotary": [{}, {"rank": 2, "base": 100.0, "conv": False, "gate": True, "bias": True}],
     "randomized-alibi": [{}, {"range": 20, "octaves": 2.0}],
     "randomized-xl": [{}, {"range": 20, "base": 100.0}],
-    "randomized": [{}, {"base": "sinusoidal"}, {"base": "learned", "range": 20}],
+    "randomized": [{}, {"base": "sinusoidal"}, {"base": "fourier"}, {"base": "learned", "range": 20}],
     "interpolated": [{"factor": 4.0}],
     "yarn": [{"factor": 4.0, "trained": 8}],
 }

@@ -83,6 +83,7 @@ def test_randomized_positions_are_drawn_from_a_longer_range() -> None:
         ("rotary:500", ["trained", "interpolated", "yarn"]),
         ("yarn", ["trained", "interpolated", "yarn"]),
         ("sinusoidal", ["trained", "randomized"]),
+        ("fourier", ["trained", "randomized"]),
         ("alibi", ["trained", "randomized"]),
         ("xl", ["trained", "randomized"]),
         ("randomized", ["trained", "randomized"]),
@@ -100,7 +101,7 @@ def test_modes_that_do_not_fit_are_refused_with_those_that_do(position: str, fit
         assert caught.value.hint == f"Modes that fit: {', '.join(fits)}."
 
 
-@pytest.mark.parametrize("position", ["rotary", "sinusoidal", "alibi", "xl", "yarn", "randomized-alibi"])
+@pytest.mark.parametrize("position", ["rotary", "sinusoidal", "fourier", "alibi", "xl", "yarn", "randomized-alibi"])
 def test_every_mode_that_fits_loads_the_weights(position: str) -> None:
     spec, _, weights = trained(position)
     for mode in supported_modes(spec.model.position):

@@ -46,7 +46,7 @@ def test_every_variant_is_run_with_each_position_and_the_position_is_tuned() -> 
     expected = [
         (name, position)
         for name in ("softmax", "gpam")
-        for position in ("sinusoidal", "learned", "rotary", "none")
+        for position in ("fourier", "learned", "rotary", "none")
         for _rate in range(2)
     ]
     assert positions(experiment) == expected
@@ -55,7 +55,7 @@ def test_every_variant_is_run_with_each_position_and_the_position_is_tuned() -> 
 
 def test_positions_beside_auto_are_tried_too() -> None:
     experiment = tiny(attention="softmax", position="none,auto,alibi")
-    assert [position for _, position in positions(experiment)] == ["none", "sinusoidal", "learned", "rotary", "alibi"]
+    assert [position for _, position in positions(experiment)] == ["none", "fourier", "learned", "rotary", "alibi"]
 
 
 @pytest.mark.parametrize("line", ["grid: {attention: [softmax], position: [auto]}", "model: {position: auto}"])
@@ -63,7 +63,7 @@ def test_a_file_may_ask_for_it_in_the_grid_or_in_the_model(line: str, tmp_path: 
     path = tmp_path / "x.yaml"
     path.write_text(f"name: x\nquestion: Which?\nladders: [{{ladder: copy, levels: [1]}}]\nseeds: 1\n{line}\n")
     experiment = read_experiment(path)
-    assert [position for _, position in positions(experiment)] == ["sinusoidal", "learned", "rotary", "none"]
+    assert [position for _, position in positions(experiment)] == ["fourier", "learned", "rotary", "none"]
     assert experiment.tuned == ("model.position",)
     again = Experiment.model_validate_json(experiment.model_dump_json())
     assert again.tuned == experiment.tuned
@@ -81,7 +81,7 @@ def test_a_position_that_an_attention_cannot_have_is_left_out_with_a_line(tmp_pa
     told: list[Event] = []
     specs = expand(tiny(attention=f"softmax,{path}:Shift", position="auto"), told.append)
     own = {spec.model.position.name for spec in specs if "Shift" in spec.variant}
-    assert own == {"sinusoidal", "learned", "none"}
+    assert own == {"fourier", "learned", "none"}
     (notice,) = (one.text for one in told if isinstance(one, Notice))
     assert notice.startswith("Left out: ")
     assert "Shift with rotary. " in notice

@@ -158,7 +158,7 @@ def test_a_pattern_longer_than_the_model_is_refused(field: str) -> None:
 
 
 def test_a_position_of_the_whole_model_cannot_alternate() -> None:
-    for name in ("learned", "sinusoidal", "randomized"):
+    for name in ("learned", "sinusoidal", "fourier", "randomized"):
         assert refusal(position=f"none+{name}").startswith(
             f"model.position\n  The position '{name}' acts on the whole model, and cannot be that of single layers.\n"
             "  Positions of single layers: alibi, cope, fire, "

@@ -54,7 +54,7 @@ def test_finished_runs_cost_nothing_and_each_shape_has_its_own_numbers(tmp_path:
         source = Source(spec.task, 0)
         model = build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
         assert one.parameters == model.parameter_count
-        assert one.summary == f"copy symbols={spec.task.level} · {spec.variant} · sinusoidal"
+        assert one.summary == f"copy symbols={spec.task.level} · {spec.variant} · fourier"
         assert one.flops > 2 * 3 * spec.task.level * one.parameters / 4
         assert one.seconds(one.max_steps) > one.step * spec.train.max_steps > 0
         assert one.memory > WORKER_MEMORY
@@ -202,7 +202,7 @@ def test_shapes_that_differ_in_their_width_are_told_apart() -> None:
     grid = {**experiment.grid, "width": (8, 16), "lr": (0.01, 0.02)}
     specs = expand(experiment.model_copy(update={"grid": grid}))
     summaries = [one.summary for one in estimate_cost(specs, NOWHERE, Fake()).shapes]
-    assert summaries == [f"copy symbols=2 · softmax · sinusoidal · width={width} · 2 values of lr" for width in (8, 16)]
+    assert summaries == [f"copy symbols=2 · softmax · fourier · width={width} · 2 values of lr" for width in (8, 16)]
 
 
 def test_of_very_many_shapes_those_that_take_longest_are_listed() -> None:

@@ -18,7 +18,7 @@ def test_a_bare_request_takes_the_defaults_of_the_ladder() -> None:
     assert spec.task.options == {"symbols": 16, "alphabet": 16}
     assert spec.train == TrainSpec()
     assert spec.model == ModelSpec(
-        attention=(Part(name="softmax", version=1),), position=Part(name="sinusoidal", version=1)
+        attention=(Part(name="softmax", version=1),), position=Part(name="fourier", version=1)
     )
     assert spec.seed == 0
 

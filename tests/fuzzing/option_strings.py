@@ -34,7 +34,7 @@ ATTENTIONS = (
     *("softmax", "dape:kernel=3", "softmax,gpam", "softmax+delta", "softmax*2", "linear", "window:size=4", "mamba2"),
     *("grouped:groups=[[0],[1]]", "sparse:window=2", "differential", "x.py:Class", "package.module:Class:a=1"),
 )
-POSITIONS = ("rotary", "alibi", "none", "learned", "t5:buckets=4", "rotary+none", "fire", "sinusoidal")
+POSITIONS = ("rotary", "alibi", "none", "learned", "t5:buckets=4", "rotary+none", "fire", "sinusoidal", "fourier")
 LEVELS = ("1", "2", "2,4", "[4]", "{a: 1}", "hard", "1..4", "")
 SETTINGS = (
     *(

@@ -214,7 +214,9 @@ def test_parameter_count_is_the_closed_form(sizes: dict[str, Any], count: int) -
     assert model_of(**sizes).parameter_count == count
 
 
-@pytest.mark.parametrize(("name", "more"), [("learned", 16 * 8), ("sinusoidal", 0), ("rotary", 0), ("alibi", 0)])
+@pytest.mark.parametrize(
+    ("name", "more"), [("learned", 16 * 8), ("sinusoidal", 0), ("fourier", 0), ("rotary", 0), ("alibi", 0)]
+)
 def test_a_position_adds_its_parameters(name: str, more: int) -> None:
     assert model_of(position=Part(name=name)).parameter_count == model_of().parameter_count + more
 

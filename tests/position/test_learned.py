@@ -28,5 +28,5 @@ def test_a_longer_sequence_is_refused() -> None:
         position.embed(torch.zeros(1, 7, 8))
     assert str(caught.value) == (
         "  Learned positions end at 6 tokens; the sequence has 7.\n"
-        "  Use a position that extends to longer sequences: none, sinusoidal, rotary or alibi."
+        "  Use a position that extends to longer sequences: none, fourier, rotary or alibi."
     )

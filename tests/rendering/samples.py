@@ -9,7 +9,7 @@ from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
 
 
 def spec(
-    *, attention: str = "softmax", position: str = "sinusoidal", seed: int = 0, pairs: int = 4, **options: Any
+    *, attention: str = "softmax", position: str = "fourier", seed: int = 0, pairs: int = 4, **options: Any
 ) -> RunSpec:
     return RunSpec(
         task=TaskSpec(name="recall", options={"pairs": pairs}, complexity="pairs"),

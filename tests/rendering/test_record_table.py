@@ -41,8 +41,8 @@ def test_statuses() -> None:
 def test_positions_are_named_where_they_differ() -> None:
     same = drawn(RecordTable([record(spec(seed=0)), record(spec(seed=1))]))
     mixed = " ".join(drawn(RecordTable([record(spec()), record(spec(position="alibi"))]), width=100))
-    assert not any("sinusoidal" in line for line in same)
-    assert "softmax · sinusoidal " in mixed
+    assert not any("fourier" in line for line in same)
+    assert "softmax · fourier " in mixed
     assert "softmax · alibi " in mixed
 
 

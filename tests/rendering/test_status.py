@@ -59,7 +59,7 @@ def test_checkpoints_of_runs_that_differ_in_their_width_are_told_apart(tmp_path:
         store.save(spec.id, {}, checkpoint_data(spec, 7, [], []))
     text = "\n".join(drawn(Overview([store_status(tmp_path)]), width=140))
     for width in (16, 32):
-        assert f"recall pairs=4 · softmax · sinusoidal · width={width} · seed 0  at step 7 of 2000" in text
+        assert f"recall pairs=4 · softmax · fourier · width={width} · seed 0  at step 7 of 2000" in text
 
 
 def test_each_of_several_stores_has_a_line(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tests.rendering.capture import console, drawn, output
 from tests.rendering.samples import record, spec
 
 RUN = spec(attention="dape", kernel=3, seed=2)
-TITLE = "recall pairs=4 · dape:kernel=3 · sinusoidal · seed 2"
+TITLE = "recall pairs=4 · dape:kernel=3 · fourier · seed 2"
 
 
 def validated(step: int, accuracy: float) -> Validated:

@@ -72,7 +72,7 @@ def test_the_residual_stream_is_float32_however_a_model_is_wired(
     assert stacked == pytest.approx(alone, rel=0.03)
 
 
-@pytest.mark.parametrize("position", ["learned", "sinusoidal", "rotary", "alibi"])
+@pytest.mark.parametrize("position", ["learned", "sinusoidal", "fourier", "rotary", "alibi"])
 def test_weights_moments_and_predictions_stay_float32(position: str) -> None:
     stepper, vmapped, source = steppers(tiny(position=position, precision="bf16"))
     losses(stepper, source)
