@@ -34,7 +34,7 @@ from attnlab.errors import InvalidValueError
 from attnlab.metrics.metric import Metric
 from attnlab.records import Record
 from attnlab.run_labels import RunLabels
-from attnlab.specs import Modifiers, ModelSpec, variant_text
+from attnlab.specs import ModelSpec, Modifiers, variant_text
 from attnlab.storage.find_run import in_store
 from attnlab.training.events import Preparing, Progress, no_callback
 

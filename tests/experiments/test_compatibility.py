@@ -41,7 +41,8 @@ def test_a_position_that_biases_scores_needs_scores(scoreless: str, others: tupl
     assert str(caught.value) == (
         "model.position\n"
         "  'running-mean' has no attention scores, and the position 'alibi' adds a bias to them.\n"
-        "  Combine it with: fourier, interpolated, learned, none, randomized, rotary, selective-rotary, sinusoidal, yarn."
+        "  Combine it with: fourier, interpolated, learned, none, randomized, rotary, selective-rotary, sinusoidal, "
+        "yarn."
     )
 
 
