@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from attnlab.analysis._draws import SHARE, Interval
+from attnlab.analysis._training_ranges import ends_at
 from attnlab.analysis.levels import normalized_accuracy, share_above_chance
 from attnlab.analysis.time_to_solve import TIME_METRICS, TIMES
 from attnlab.errors import InvalidValueError, unknown
@@ -45,8 +46,9 @@ class Observation(NamedTuple):
 
     @property
     def at_trained_level(self) -> bool:
-        """Whether this is the level that the run was trained on."""
-        return self.level == self.trained
+        """Whether the run was trained on this level, or on a range that ends at it and at the level of the run."""
+        own = self.record.spec.task.level
+        return self.level == self.trained or (self.level == own and ends_at(self.trained, own))
 
     @property
     def failed(self) -> bool:

@@ -247,6 +247,13 @@ def test_runs_trained_on_the_level_are_taken_unless_trained_is_named() -> None:
     assert numbers(observed, {"level": 8, "trained": 4}) == [[0.6]]
 
 
+def test_a_range_that_ends_at_the_level_is_training_on_the_level() -> None:
+    short, long = run(pairs=4, trained="1..4", accuracy=0.9, other_levels={8: 0.6}), run(pairs=8, trained="1..8")
+    assert numbers(observations([short, long]), {"level": 8}) == [[0.5]]
+    assert numbers(observations([short, long]), {"level": 8, "trained": "1..4"}) == [[0.6]]
+    assert numbers(observations([short, long]), {}) == [[0.9], [0.5]]
+
+
 def test_subtasks_are_taken_only_where_they_are_named() -> None:
     observed = observations([run(accuracy=0.9, subtasks={"copy": 0.6})])
     assert numbers(observed, {}) == [[0.9]]
