@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from attnlab.analysis._draws import SHARE, Interval
 from attnlab.analysis._training_ranges import ends_at
+from attnlab.analysis.fields import unknown_field
 from attnlab.analysis.levels import normalized_accuracy, share_above_chance
 from attnlab.analysis.time_to_solve import TIME_METRICS, TIMES
 from attnlab.errors import InvalidValueError, unknown
@@ -202,7 +203,7 @@ def check_field(name: str, observed: Sequence[Observation], where: str) -> str:
     short = short_name(name)
     known = set(LOCATION).union(*{id(one.settings): one.settings for one in observed}.values())
     if short not in known:
-        raise unknown("field", name, known, where=where)
+        raise unknown_field(name, known, where)
     return short
 
 

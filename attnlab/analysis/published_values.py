@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from attnlab.analysis._observations import Observation, observations
-from attnlab.analysis.claims import Strata, strata
 from attnlab.analysis.fields import canonical_part
 from attnlab.analysis.metric_names import higher_is_better
 from attnlab.analysis.statistics import UNKNOWN, Interval, mean
+from attnlab.analysis.strata import Strata, strata
 from attnlab.config.published_values import PublishedTable, PublishedValue
 from attnlab.formatting import option_text
 from attnlab.records import Record

@@ -10,10 +10,11 @@ from typing import Any, Literal, get_args
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from attnlab.analysis.claims import ClaimOutcome, check_claims
+from attnlab.analysis.claims import ClaimOutcome, judge_claims
 from attnlab.analysis.comparisons import Comparison, Question, pairs
 from attnlab.analysis.grid import Grid, Label, grids
 from attnlab.analysis.panel_comparisons import decided_pairs, panel_comparisons
+from attnlab.analysis.planned_levels import planned_levels
 from attnlab.analysis.published_values import PublishedComparison, compare_published
 from attnlab.analysis.ranks import decided_ranks, ranks
 from attnlab.analysis.statistics import MIN_SEEDS, clopper_pearson
@@ -397,7 +398,9 @@ def report(
         columns=columns or (layout.columns if layout else "level"),
         tuned=tuned,
     )
-    outcomes = check_claims(experiment.claims, records, tuned) if experiment and experiment.claims else []
+    outcomes = []
+    if experiment and experiment.claims:
+        outcomes = judge_claims(experiment.claims, records, tuned, planned_levels(experiment))
     question = experiment.question if experiment else ""
     published = compare_published(experiment.published, records, experiment.source, tuned) if experiment else []
     decided = _comparisons(records, experiment)
