@@ -85,8 +85,9 @@ def judge_claims(
     Returns:
         One outcome per claim.
     """
-    observed, outcomes = observations(records), []
-    for claim in claims:
+    wanted, outcomes = list(claims), []
+    observed = observations(records) if wanted else []
+    for claim in wanted:
         try:
             outcomes.append(check_claim(claim, observed, tuned, plan))
         except AttnlabError as error:

@@ -77,7 +77,7 @@ def strata(
             differing = [*varying(best), *(["trained"] if len({str(one.trained) for one in best}) > 1 else [])]
             open_fields = [name for name in differing if name not in required]
             hint = f"Name {' and '.join(open_fields) or 'one more field'} too: each level needs one run for each seed."
-            own_levels = _trained_levels(by_location)
+            own_levels = _trained_levels(observed, location[0])
             if open_fields == ["trained"] and own_levels:
                 hint += f"\nOr name levels that runs were trained on alone: level: {own_levels}."
             raise InvalidValueError(f"{listed}: this matches more than one variant.", hint, where=where)
@@ -87,7 +87,7 @@ def strata(
     return result
 
 
-def _trained_levels(by_location: Mapping[Location, Sequence[Observation]]) -> list[Any]:
-    """The levels among some locations that runs were trained on, in order."""
-    found = {location[-1] for location, runs in by_location.items() if any(one.at_trained_level for one in runs)}
+def _trained_levels(observed: Sequence[Observation], task: Any) -> list[Any]:
+    """The levels of a task that runs were trained on, in order."""
+    found = {one.level for one in observed if one.get("task") == task and one.at_trained_level}
     return sorted(found, key=lambda level: (isinstance(level, str), level))

@@ -398,11 +398,11 @@ def report(
         columns=columns or (layout.columns if layout else "level"),
         tuned=tuned,
     )
-    outcomes = []
-    if experiment and experiment.claims:
-        outcomes = judge_claims(experiment.claims, records, tuned, planned_levels(experiment))
+    claims, tables = (experiment.claims, experiment.published) if experiment else ((), ())
+    plan = planned_levels(experiment) if experiment and (claims or tables) else ()
+    outcomes = judge_claims(claims, records, tuned, plan)
     question = experiment.question if experiment else ""
-    published = compare_published(experiment.published, records, experiment.source, tuned) if experiment else []
+    published = compare_published(tables, records, experiment.source if experiment else "", tuned, plan)
     decided = _comparisons(records, experiment)
     return Report(tuple(panels), tuple(outcomes), question, tuple(records), decided, tuple(published))
 

@@ -288,7 +288,7 @@ def test_more_than_one_variant_is_refused() -> None:
 def test_levels_that_runs_were_trained_on_are_proposed() -> None:
     records = [run(pairs=pairs, other_levels={16: 0.5}) for pairs in (2, 4)]
     with pytest.raises(InvalidValueError) as caught:
-        outcome_of(records, of={"attention": "softmax"}, expect="greater", bound=0.1)
+        outcome_of(records, of={"attention": "softmax", "level": [2, 16]}, expect="greater", bound=0.1)
     assert caught.value.hint == (
         "Name trained too: each level needs one run for each seed.\n"
         "Or name levels that runs were trained on alone: level: [2, 4]."
