@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from attnlab.analysis._draws import SHARE, Interval
+from attnlab.analysis._training_ranges import ends_at
+from attnlab.analysis.fields import unknown_field
 from attnlab.analysis.levels import normalized_accuracy, share_above_chance
 from attnlab.analysis.time_to_solve import TIME_METRICS, TIMES
 from attnlab.errors import InvalidValueError, unknown
@@ -45,8 +47,9 @@ class Observation(NamedTuple):
 
     @property
     def at_trained_level(self) -> bool:
-        """Whether this is the level that the run was trained on."""
-        return self.level == self.trained
+        """Whether the run was trained on this level, or on a range that ends at it and at the level of the run."""
+        own = self.record.spec.task.level
+        return self.level == self.trained or (self.level == own and ends_at(self.trained, own))
 
     @property
     def failed(self) -> bool:
@@ -200,7 +203,7 @@ def check_field(name: str, observed: Sequence[Observation], where: str) -> str:
     short = short_name(name)
     known = set(LOCATION).union(*{id(one.settings): one.settings for one in observed}.values())
     if short not in known:
-        raise unknown("field", name, known, where=where)
+        raise unknown_field(name, known, where)
     return short
 
 

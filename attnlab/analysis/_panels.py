@@ -59,17 +59,25 @@ def panels(observed: Sequence[Observation], named: Sequence[str]) -> list[Panel]
             continue
         trained_elsewhere = dict.fromkeys(one.trained for one in group if not one.at_trained_level)
         own = _on_own_level(group)
-        if own and not (trained_elsewhere and len({one.level for one in own}) == 1):
-            result.append(Panel(*key, None, own))
-        result += [
-            Panel(*key, trained, [one for one in group if one.trained == trained]) for trained in trained_elsewhere
-        ]
+        has_ladder = bool(own) and not (trained_elsewhere and len({one.level for one in own}) == 1)
+        if has_ladder:
+            result.append(Panel(*key, _common_range(own), own))
+        for trained in trained_elsewhere:
+            runs = [one for one in group if one.trained == trained]
+            if not has_ladder or len(_on_own_level(runs)) < len(runs):  # else the ladder has them all
+                result.append(Panel(*key, trained, runs))
     return result
 
 
 def _on_own_level(group: Sequence[Observation]) -> list[Observation]:
     """Observations on the trained level; a run trained on a range of levels counts on the level of its spec."""
     return [one for one in group if one.at_trained_level or (one.level == one.record.spec.task.level)]
+
+
+def _common_range(own: Sequence[Observation]) -> Any:
+    """The range that all runs were trained on; None where each has its own, or was trained on its level alone."""
+    first, *others = {one.trained for one in own}
+    return None if others or first in {one.level for one in own} else first
 
 
 def labels(

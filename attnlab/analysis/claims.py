@@ -14,24 +14,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from attnlab.analysis._observations import Observation, check_field, check_metric, metric_bounds, observations, varying
+from attnlab.analysis._observations import Observation, observations
 from attnlab.analysis.deciding_seeds import MOST_SEEDS, deciding_seeds
-from attnlab.analysis.fields import matches
-from attnlab.analysis.grid import mean_validation_accuracy
+from attnlab.analysis.planned_levels import Plan, levels_of, place_in
+from attnlab.analysis.slope_checks import check_slope_form, names_location
 from attnlab.analysis.slopes import median, seed_slopes
 from attnlab.analysis.statistics import MIN_SEEDS, SHARE, TINY, Interval, Sample, difference, mean, ratio
+from attnlab.analysis.strata import Strata, strata
 from attnlab.analysis.time_to_solve import BOUNDING, TIME_METRICS
 from attnlab.config.experiment import Claim
-from attnlab.errors import InvalidValueError
+from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.formatting import SHARES, percent
 from attnlab.records import Record
 
 Outcome = Literal["holds", "fails", "undecided"]
-Location = tuple[Any, ...]
-Strata = dict[Location, Sample]
-"""For each task, subtask and level, one number for each seed."""
 EQUAL = 0.02
 """Two numbers are equal if they differ by no more than this, unless a claim gives another margin."""
+SHOWN = 12
+"""Levels that the evidence lists at most."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,16 @@ class ClaimOutcome:
     """The interval of the estimate over seeds."""
 
 
-def check_claims(claims: Iterable[Claim], records: Sequence[Record], tuned: Sequence[str] = ()) -> list[ClaimOutcome]:
+def check_claims(
+    claims: Iterable[Claim], records: Sequence[Record], tuned: Sequence[str] = (), plan: Plan = ()
+) -> list[ClaimOutcome]:
     """Check claims against records.
 
     Args:
         claims: The claims.
         records: Finished runs.
         tuned: Fields of which each cell takes the value with the best validation accuracy.
+        plan: The levels of the experiment: a claim is undecided until all that it is about are run. None are known.
 
     Returns:
         One outcome per claim.
@@ -63,55 +66,111 @@ def check_claims(claims: Iterable[Claim], records: Sequence[Record], tuned: Sequ
         InvalidValueError: A claim compares with nothing, or matches more than one variant.
     """
     observed = observations(records)
-    return [check_claim(claim, observed, tuned) for claim in claims]
+    return [check_claim(claim, observed, tuned, plan, f"claims.{index}") for index, claim in enumerate(claims)]
 
 
-def check_claim(claim: Claim, observed: Sequence[Observation], tuned: Sequence[str] = ()) -> ClaimOutcome:
+def judge_claims(
+    claims: Iterable[Claim], records: Sequence[Record], tuned: Sequence[str] = (), plan: Plan = ()
+) -> list[ClaimOutcome]:
+    """Check claims for a report: one that cannot be checked on its records stands for itself, and is undecided.
+
+    Among records of a sweep that is not done there may be no run yet with a field, or runs of another plan.
+
+    Args:
+        claims: The claims.
+        records: Finished runs.
+        tuned: Fields of which each cell takes the value with the best validation accuracy.
+        plan: The levels of the experiment.
+
+    Returns:
+        One outcome per claim.
+    """
+    wanted, outcomes = list(claims), []
+    observed = observations(records) if wanted else []
+    for claim in wanted:
+        try:
+            outcomes.append(check_claim(claim, observed, tuned, plan))
+        except AttnlabError as error:
+            evidence = " ".join(f"it cannot be checked on these runs: {error.problem} {error.hint}".split())
+            outcomes.append(ClaimOutcome(claim.says, "undecided", evidence))
+    return outcomes
+
+
+def check_claim(
+    claim: Claim,
+    observed: Sequence[Observation],
+    tuned: Sequence[str] = (),
+    plan: Plan = (),
+    where: str = "claims",
+) -> ClaimOutcome:
     """Check one claim.
 
     Args:
         claim: The claim.
         observed: Observations of finished runs.
         tuned: Fields of which each cell takes the value with the best validation accuracy.
+        plan: The levels of the experiment.
+        where: Where the claim stands, for messages.
 
     Returns:
         The outcome; undecided where runs are missing or too few.
 
     Raises:
         UnknownNameError: The claim names a field or a metric that the runs do not have.
-        InvalidValueError: The claim compares with nothing, or matches more than one variant; or it is about a slope,
-            and its runs are of one level, of several tasks, or not on the same levels.
+        InvalidValueError: The claim compares with nothing, matches more than one variant, or is about no slope.
     """
     if not claim.than and claim.bound is None:
         hint = "Name other runs (than) or a number (bound)."
-        raise InvalidValueError(f"'{claim.says}' compares with nothing.", hint, where="claims")
-    ours = strata(observed, claim.of, claim.metric, tuned)
-    theirs = strata(observed, {**claim.of, **claim.than}, claim.metric, tuned) if claim.than else {}
-    if not ours or (claim.than and not theirs):
+        raise InvalidValueError(f"'{claim.says}' compares with nothing.", hint, where=where)
+    check_slope_form(claim, where)
+    sides = [claim.of, *([{**claim.of, **claim.than}] if claim.than else [])]
+    found = [strata(observed, side, claim.metric, tuned, where, plan) for side in sides]
+    if not all(found):
         return ClaimOutcome(claim.says, "undecided", "no finished run matches yet")
-    other_location = any(name in ("task", "subtask", "level") for name in claim.than)
-    if claim.slope and (claim.ratio or other_location):
-        hint = "Leave out slope, or else ratio and the task, subtask and level of than."
-        raise InvalidValueError(f"'{claim.says}': a slope is of differences on the same levels.", hint, where="claims")
-    if claim.than and not other_location and ours.keys() != theirs.keys():
-        return ClaimOutcome(claim.says, "undecided", "the two sides have not been run on the same levels yet")
-    mine, other = list(ours.values()), list(theirs.values())
+    if missing := _missing(claim, sides, found, plan):
+        return ClaimOutcome(claim.says, "undecided", missing)
     if claim.slope:
-        mine, other = [seed_slopes(ours, theirs)], []
+        return _slope_outcome(claim, found, plan)
+    mine, *others = [list(side.values()) for side in found]
+    return _outcome(claim, mine, others[0] if others else ())
+
+
+def _slope_outcome(claim: Claim, found: Sequence[Strata], plan: Plan) -> ClaimOutcome:
+    """The outcome of a claim about the slope over the levels of one task."""
+    locations = sorted(found[0], key=lambda one: (one[:-1], place_in(plan, one[0], one[-1])))
+    levels = [location[-1] for location in locations]
+    if len(levels) < 2:
+        return ClaimOutcome(claim.says, "undecided", f"run on one level so far ({levels[0]})")
+    if len({location[:-1] for location in locations}) > 1:
+        return ClaimOutcome(claim.says, "undecided", "these runs are of several tasks, and a slope is over one")
+    ours, *others = [[side[location] for location in locations] for side in found]
+    slopes = seed_slopes(ours, *others)
+    every = {seed for side in (ours, *others) for sample in side for seed in sample.seed_list}
+    lacking = len(every) - len(slopes.values)
+    more = f"; {lacking} more without a number on every level" if lacking else ""
+    if not slopes.values:
+        evidence = f"no seed has been run on every level ({_listed(levels)}) yet"
+        return ClaimOutcome(claim.says, "undecided", evidence)
+    return _outcome(claim, [slopes], about=f" (levels {_listed(levels)}; {len(slopes.values)} seeds{more})")
+
+
+def _outcome(claim: Claim, mine: Sequence[Sample], other: Sequence[Sample] = (), about: str = "") -> ClaimOutcome:
+    """The outcome of a claim about the mean of some cells, how it compares with that of others, or a median slope."""
+    quantity = _quantity(claim)
     estimate, ends = _estimate(claim, mine, other)
     if claim.ratio and math.isnan(estimate):
-        evidence = f"{_quantity(claim)}: the mean of the other runs is 0, so there is no ratio"
+        evidence = f"{quantity}: the mean of the other runs is 0, so there is no ratio"
         return ClaimOutcome(claim.says, "undecided", evidence)
     needed = BOUNDING if claim.slope else MIN_SEEDS
     if (fewest := min(len(sample.values) for sample in (*mine, *other))) < needed:
-        evidence = f"{_quantity(claim)} {_number(claim, estimate)}; {fewest} of the {needed} seeds that are needed"
+        evidence = f"{quantity} {_number(claim, estimate)}; {fewest} of the {needed} seeds that are needed"
         return ClaimOutcome(claim.says, "undecided", evidence, estimate)
     if math.isnan(ends[0]):
         reason = "; the mean of the other runs may be 0" if claim.ratio and math.isfinite(estimate) else ""
-        evidence = f"{_quantity(claim)} {_number(claim, estimate)}, without an interval{reason}"
+        evidence = f"{quantity} {_number(claim, estimate)}, without an interval{reason}"
         return ClaimOutcome(claim.says, "undecided", evidence, estimate)
     found, low, high = (_number(claim, one) for one in (estimate, *ends))
-    evidence = f"{_quantity(claim)} {found} [{low}, {high}], claimed: {_claimed_text(claim)}"
+    evidence = f"{quantity} {found} [{low}, {high}]{about}, claimed: {_claimed_text(claim)}"
     outcome = decide(claim, ends)
     if outcome == "undecided" and not _may_hold(claim, mine, other):
         evidence += (
@@ -120,6 +179,35 @@ def check_claim(claim: Claim, observed: Sequence[Observation], tuned: Sequence[s
     if outcome == "undecided":
         evidence += f"; {_seeds_needed(claim, mine, other)}"
     return ClaimOutcome(claim.says, outcome, evidence, estimate, ends)
+
+
+def _missing(claim: Claim, sides: Sequence[Mapping[str, Any]], found: Sequence[Strata], plan: Plan) -> str:
+    """Which levels are to be run before a claim can be judged, in words; empty where none are missing."""
+    run = [{(location[0], location[-1]) for location in side} for side in found]
+    missing = dict.fromkeys(
+        (one.task, one.level)
+        for side, done in zip(sides, run, strict=True)
+        for one in levels_of(plan, side)
+        if (one.task, one.level) not in done and (one.is_own or claim.metric not in TIME_METRICS)
+    )
+    done = sorted(set.union(*run) - missing.keys(), key=lambda place: (place[0], place_in(plan, *place)))
+    if missing and done:
+        several = len({task for task, _ in (*done, *missing)}) > 1
+        so_far, left = (
+            _listed([f"{task} {level}" if several else level for task, level in places]) for places in (done, missing)
+        )
+        count = "one level" if len(done) == 1 else f"{len(done)} levels"
+        return f"run on {count} so far ({so_far}), not yet on {left}"
+    if names_location(claim) or all(side.keys() == found[0].keys() for side in found):
+        return ""
+    return "the two sides have not been run on the same levels yet"
+
+
+def _listed(levels: Sequence[Any]) -> str:
+    """Levels in a sentence; of many, the first and the last."""
+    if len(levels) > SHOWN:
+        return f"{levels[0]} to {levels[-1]}, {len(levels)} in all"
+    return ", ".join(map(str, levels))
 
 
 def decide(claim: Claim, ends: Interval) -> Outcome:
@@ -135,64 +223,6 @@ def decide(claim: Claim, ends: Interval) -> Outcome:
     low, high = _claimed_range(claim)
     inside, outside = low <= ends[0] and ends[1] <= high, ends[1] < low or ends[0] > high
     return "holds" if inside else "fails" if outside else "undecided"
-
-
-def strata(
-    observed: Sequence[Observation],
-    wanted: Mapping[str, Any],
-    metric: str,
-    tuned: Sequence[str] = (),
-    where: str = "claims",
-) -> Strata:
-    """Collect a metric of the wanted runs by task, subtask and level.
-
-    Where runs of several levels were tested on one level, those trained there are taken, unless ``trained`` is named.
-    Subtasks of a mixture are taken only where ``subtask`` is named.
-
-    Args:
-        observed: Observations of finished runs.
-        wanted: Field -> value, or a list of values.
-        metric: The metric.
-        tuned: Fields of which each cell takes the value with the best validation accuracy.
-        where: Where the runs were named, for messages.
-
-    Returns:
-        One number for each seed, by task, subtask and level; locations without numbers are left out.
-
-    Raises:
-        UnknownNameError: No run has the field or the metric.
-        InvalidValueError: A field that is not named differs among the wanted runs.
-    """
-    if not observed:
-        return {}
-    check_metric(metric, observed, where)
-    required = {check_field(name, observed, where): value for name, value in wanted.items()}
-    keys = [key for name in tuned if (key := check_field(name, observed, "tune")) not in required]
-    by_location: dict[Location, list[Observation]] = {}
-    for one in observed:
-        if all(matches(name, one.get(name), value) for name, value in required.items()):
-            if one.subtask and "subtask" not in required:
-                continue  # a mixture's subtasks are its parts, not further runs
-            location = (one.get("task"), one.subtask, one.get("complexity"), one.level)
-            by_location.setdefault(location, []).append(one)
-    result = {}
-    for location, runs in by_location.items():
-        own = [one for one in runs if one.at_trained_level]
-        candidates: dict[tuple[str, ...], list[Observation]] = {}
-        for one in own if own and "trained" not in required else runs:
-            candidates.setdefault(tuple(str(one.get(key)) for key in keys), []).append(one)
-        chosen = max(candidates, key=lambda candidate: mean_validation_accuracy(candidates[candidate]))
-        best = sorted(candidates[chosen], key=lambda one: one.record.spec.seed)
-        if len({one.record.spec.seed for one in best}) < len(best):
-            listed = ", ".join(f"{name} {value}" for name, value in wanted.items()) or "every run"
-            differing = [*varying(best), *(["trained"] if len({str(one.trained) for one in best}) > 1 else [])]
-            open_fields = [name for name in differing if name not in required]
-            hint = f"Name {' and '.join(open_fields) or 'one more field'} too: each level needs one run for each seed."
-            raise InvalidValueError(f"{listed}: this matches more than one variant.", hint, where=where)
-        numbers = {one.record.spec.seed: number for one in best if not math.isnan(number := one.metric(metric))}
-        if numbers:
-            result[location] = Sample([*numbers.values()], metric_bounds(metric, best), [*numbers])
-    return result
 
 
 def _estimate(claim: Claim, ours: Sequence[Sample], theirs: Sequence[Sample]) -> tuple[float, Interval]:

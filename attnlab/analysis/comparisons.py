@@ -27,11 +27,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from attnlab.analysis._training_ranges import common_training
 from attnlab.analysis.levels import half_solved
 from attnlab.analysis.sequential import confidence_sequence, seeds_needed
 from attnlab.records import Record
-from attnlab.run_labels import RunLabels
-from attnlab.specs import ModelSpec, RunSpec
+from attnlab.run_labels import RunLabels, one_of_each
+from attnlab.specs import ModelSpec, RunSpec, TaskSpec
 
 Outcome = Literal["ahead", "behind", "alike", "crossing", "solved", "unsolved", "undecided"]
 BySeed = Mapping[int, Record]
@@ -273,9 +274,8 @@ def pairs(specs: Sequence[RunSpec]) -> list[Pair]:
     Returns:
         The pairs, in the order of the runs; a variant that is alone in its setting makes a pair with itself.
     """
-    labels = RunLabels(specs)
     variants: dict[tuple[Any, ...], dict[tuple[Any, ...], list[RunSpec]]] = {}
-    settings = _Settings()
+    settings = _Settings(specs)
     for spec in specs:
         variants.setdefault(settings.of(spec), {}).setdefault(settings.variant(spec), []).append(spec)
     if all(len(group) == 1 for group in variants.values()):  # it is another field that differs
@@ -288,23 +288,35 @@ def pairs(specs: Sequence[RunSpec]) -> list[Pair]:
         first, *others = group.values()
         reference = _runs(first)
         for runs in others:
-            name, other = _name(labels, runs), _name(labels, first)
+            name, other = settings.name(runs[0]), settings.name(first[0])
             result.append(Pair(runs[0].task.name, name, other, _runs(runs), reference))
         if not others:
-            result.append(Pair(first[0].task.name, _name(labels, first), "", reference, reference))
+            result.append(Pair(first[0].task.name, settings.name(first[0]), "", reference, reference))
     return result
 
 
 class _Settings:
-    """Keys of what runs have in common beside their attention, their level and their seed."""
+    """Keys of what runs have in common beside their attention, their level and their seed, and names of the rest."""
 
-    def __init__(self) -> None:
+    def __init__(self, specs: Sequence[RunSpec]) -> None:
         self._sections: dict[int, tuple[Any, bytes, bytes]] = {}
+        self._tasks = _common_tasks({id(spec.task): spec.task for spec in specs})
+        self._task_keys = {key: _without_level(task).canonical for key, task in self._tasks.items()}
+        self._labels = RunLabels(self._at_any_level(spec) for spec in one_of_each(specs))
 
     def of(self, spec: RunSpec) -> tuple[Any, ...]:
-        options = {name: value for name, value in spec.task.options.items() if name != spec.task.complexity}
-        task = spec.task.model_copy(update={"options": options}).canonical
-        return task, self._model(spec.model)[0], spec.train.canonical, bool(spec.continue_from)
+        return (
+            self._task_keys[id(spec.task)],
+            self._model(spec.model)[0],
+            spec.train.canonical,
+            bool(spec.continue_from),
+        )
+
+    def name(self, spec: RunSpec) -> str:
+        return self._labels.of(self._at_any_level(spec)).within_level
+
+    def _at_any_level(self, spec: RunSpec) -> RunSpec:
+        return spec.model_copy(update={"task": self._tasks[id(spec.task)]})
 
     def variant(self, spec: RunSpec) -> tuple[Any, ...]:
         return self._model(spec.model)[1], spec.train.canonical
@@ -335,5 +347,28 @@ def _finished(runs: Runs, records: Mapping[str, Record]) -> dict[Any, BySeed]:
     return found
 
 
-def _name(labels: RunLabels, specs: Sequence[RunSpec]) -> str:
-    return labels.of(specs[0]).within_level
+def _common_tasks(tasks: Mapping[int, TaskSpec]) -> dict[int, TaskSpec]:
+    """Tasks by their ids, without what levels of one ladder differ in beside the level itself.
+
+    These are ranges of training that end at the level, and the further levels of tests, which change no number of a
+    comparison.
+    """
+    ladders: dict[bytes, list[int]] = {}
+    for key, task in tasks.items():
+        ladder = _without_level(task).model_copy(update={"train": dict.fromkeys(task.train), "evaluate": ()})
+        ladders.setdefault(ladder.canonical, []).append(key)
+    common: dict[int, TaskSpec] = {}
+    for keys in ladders.values():
+        train: dict[int, dict[str, Any]] = {key: dict(tasks[key].train) for key in keys}
+        for name in tasks[keys[0]].train:
+            written = {key: own[name] for key, own in train.items() if isinstance(own[name], str)}
+            alike = common_training((value, tasks[key].level) for key, value in written.items())
+            for key, value in written.items():
+                train[key][name] = alike[value, tasks[key].level]
+        common |= {key: tasks[key].model_copy(update={"train": train[key], "evaluate": ()}) for key in keys}
+    return common
+
+
+def _without_level(task: TaskSpec) -> TaskSpec:
+    options = {name: value for name, value in task.options.items() if name != task.complexity}
+    return task.model_copy(update={"options": options})

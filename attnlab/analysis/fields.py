@@ -5,13 +5,13 @@ The report and the checks before a sweep use the same functions, so that a claim
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from attnlab.config.inline_parts import parse_variants
-from attnlab.errors import InvalidValueError
+from attnlab.errors import InvalidValueError, UnknownNameError, unknown
 from attnlab.run_fields import PARTS
 from attnlab.specs import Part, variant_text
 
@@ -67,3 +67,23 @@ def canonical_part(wanted: Any) -> str:
             raise InvalidValueError(f"{str(dict(wanted))[:ECHO]} names no part.", hint) from None
     variants = parse_variants(str(wanted))
     return ",".join(variant_text(variant) for variant in variants)
+
+
+def unknown_field(name: str, known: Iterable[str], where: str) -> UnknownNameError:
+    """Make the error for a field that no run has.
+
+    Args:
+        name: The field.
+        known: All fields of the runs.
+        where: Where it was named.
+
+    Returns:
+        The error, to be raised.
+    """
+    if name.startswith("task.train."):
+        hint = (
+            "Name trained: the level that runs were trained on, or the range, as in trained: 1..8.\n"
+            "Other options of the training are the text of task.train."
+        )
+        return UnknownNameError(f"There is no field '{name}'.", hint, where=where)
+    return unknown("field", name, known, where=where)

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from attnlab.analysis._observations import Observation, observations
-from attnlab.analysis.claims import Strata, strata
 from attnlab.analysis.fields import canonical_part
 from attnlab.analysis.metric_names import higher_is_better
+from attnlab.analysis.planned_levels import Plan
 from attnlab.analysis.statistics import UNKNOWN, Interval, mean
+from attnlab.analysis.strata import Strata, strata
 from attnlab.config.published_values import PublishedTable, PublishedValue
 from attnlab.formatting import option_text
 from attnlab.records import Record
@@ -68,7 +69,11 @@ class PublishedComparison:
 
 
 def compare_published(
-    tables: Iterable[PublishedTable], records: Sequence[Record], source: str = "", tuned: Sequence[str] = ()
+    tables: Iterable[PublishedTable],
+    records: Sequence[Record],
+    source: str = "",
+    tuned: Sequence[str] = (),
+    plan: Plan = (),
 ) -> list[PublishedComparison]:
     """Compare published values with those of records.
 
@@ -77,6 +82,7 @@ def compare_published(
         records: Finished runs.
         source: The source of tables that name none.
         tuned: Fields of which each cell takes the value with the best validation accuracy.
+        plan: The levels of the experiment; on those that runs will be trained on, no others are taken meanwhile.
 
     Returns:
         One comparison for each table.
@@ -87,11 +93,11 @@ def compare_published(
     """
     wanted = list(tables)
     observed = observations(records) if wanted else []
-    return [_compared(table, observed, source, tuned) for table in wanted]
+    return [_compared(table, observed, source, tuned, plan) for table in wanted]
 
 
 def _compared(
-    table: PublishedTable, observed: Sequence[Observation], source: str, tuned: Sequence[str]
+    table: PublishedTable, observed: Sequence[Observation], source: str, tuned: Sequence[str], plan: Plan
 ) -> PublishedComparison:
     named = [{short_name(name): value for name, value in one.of.items()} for one in table.values]
     common = {
@@ -104,7 +110,7 @@ def _compared(
     rows = []
     for one, fields in zip(table.values, named, strict=True):
         own = {name: value for name, value in fields.items() if name not in common}
-        rows.append(_row(one, own, strata(observed, one.of, table.metric, tuned, WHERE), rising))
+        rows.append(_row(one, own, strata(observed, one.of, table.metric, tuned, WHERE, plan), rising))
     about = table.table, table.source or source, table.quantity, table.metric
     return PublishedComparison(*about, _text(common), tuple(rows), table.differs)
 

@@ -14,49 +14,35 @@ Letters  N seeds, L levels.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from attnlab.analysis.statistics import LEVEL, Interval, Sample
-from attnlab.errors import InvalidValueError
 
-Location = tuple[Any, ...]
 ANYTHING: Interval = (-math.inf, math.inf)
 
 
-def seed_slopes(
-    ours: Mapping[Location, Sample], theirs: Mapping[Location, Sample] | None = None, where: str = "claims"
-) -> Sample:
+def seed_slopes(ours: Sequence[Sample], theirs: Sequence[Sample] = ()) -> Sample:
     """Fit a line over the levels of each seed.
 
+    >>> seed_slopes([Sample([0.25, 0.1], seeds=[0, 1]), Sample([0.75], seeds=[0])])
+    Sample(values=[0.5], bounds=None, seeds=[0])
+
     Args:
-        ours: One number for each seed, by task, subtask, complexity and level.
-        theirs: Numbers to subtract, on the same levels; None subtracts nothing.
-        where: Where the runs were named, for messages.
+        ours: One number for each seed, of each level in their order; two levels at least.
+        theirs: Numbers to subtract, of the same levels; empty subtracts nothing.
 
     Returns:
         The slope of each seed that has a number everywhere, by the level.
-
-    Raises:
-        InvalidValueError: The numbers are of several tasks or subtasks, or of one level.
     """
-    tasks = {location[:-1] for location in ours}
-    if len(tasks) > 1 or len(ours) < 2:
-        found = f"{len(tasks)} tasks or subtasks" if len(tasks) > 1 else "one level"
-        hint = "Name one task, and one subtask of a mixture; leave out the level, or list several."
-        raise InvalidValueError(
-            f"A slope is over the levels of one task, and these runs are of {found}.", hint, where=where
-        )
-    ordered = sorted(ours, key=lambda location: location[-1])
-    sides = [[_by_seed(side[location]) for location in ordered] for side in (ours, theirs) if side]
+    sides = [[_by_seed(level) for level in side] for side in (ours, theirs) if side]
     seeds = sorted(set.intersection(*(set(numbers) for side in sides for numbers in side)))
     own_NL, *others = [np.array([[numbers[seed] for numbers in side] for seed in seeds]) for side in sides]
     for other_NL in others:
         own_NL = own_NL - other_NL
-    places_L = np.arange(len(ordered)) - (len(ordered) - 1) / 2
-    slopes = (own_NL.reshape(len(seeds), len(ordered)) @ places_L / (places_L @ places_L)).tolist()
+    places_L = np.arange(len(ours)) - (len(ours) - 1) / 2
+    slopes = (own_NL.reshape(len(seeds), len(ours)) @ places_L / (places_L @ places_L)).tolist()
     return Sample(slopes, None, seeds)
 
 

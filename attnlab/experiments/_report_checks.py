@@ -15,9 +15,10 @@ from functools import partial
 from typing import Any
 
 from attnlab.analysis.claims import check_claims
-from attnlab.analysis.fields import matches
+from attnlab.analysis.fields import matches, unknown_field
 from attnlab.analysis.metric_names import RUN_METRICS, check_perplexity
 from attnlab.analysis.published_values import compare_published
+from attnlab.analysis.slope_checks import check_slope
 from attnlab.config.experiment import RECIPE, Experiment
 from attnlab.config.recipes import RECIPES
 from attnlab.errors import AttnlabError, InvalidValueError, unknown
@@ -79,6 +80,7 @@ def check_report(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
     for index, claim in enumerate(experiment.claims):
         with _located_at(experiment.where("claims", index)):
             check_claims([claim], records, experiment.tuned)
+            check_slope(claim, records, experiment.tuned, "claims")
     for index, table in enumerate(experiment.published):
         for row, one in enumerate(table.values):
             with _located_at(experiment.where("published", index, "values", row)):
@@ -149,7 +151,7 @@ def _check_known(kind: str, name: str, known: Collection[str], where: str) -> No
         hint = f"Name what the recipes set: {fields}. An index that is left out names what differs."
         raise InvalidValueError(problem, hint, where=where)
     if name not in known:
-        raise unknown(kind, name, known, where=where)
+        raise unknown_field(name, known, where) if kind == "field" else unknown(kind, name, known, where=where)
 
 
 def _tested_at(spec: RunSpec, seeds: range) -> Fields:

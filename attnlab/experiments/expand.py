@@ -20,16 +20,14 @@ from attnlab.experiments.resolve import REGISTRIES, Resolver, resolved_variant
 from attnlab.experiments.size_check import check_runs
 from attnlab.run_fields import short_name
 from attnlab.specs import Part, RunSpec, Value, Variant, joined, variant_text
-from attnlab.tasks.io.ladders import shares_training, with_training
-from attnlab.tasks.io.streams import parse_range
+from attnlab.tasks.io.ladders import shares_training
+from attnlab.tasks.io.levels_to_run import levels_to_run, trained_ladder
 from attnlab.training.events import Notice, Progress, no_callback
 
 Named = TypeVar("Named", bound=Value)
 Setting = dict[str, Any]
 """One combination of what varies: dotted key -> value."""
 AXES = ("model.attention", "model.position")
-TRAINING = "task.train."
-"""Before the name of an option that differs in training, in a key."""
 MODEL = "model"
 """The key of a whole model among the attentions of a grid: ``{model: FILE.py:Class}``."""
 
@@ -210,7 +208,7 @@ def _levels_and_settings(
 
     Where combinations are trained on different ranges, each has levels of its own.
     """
-    levels = [list(_levels(entry, _trained(entry, setting, resolver))) for setting in combinations]
+    levels = [list(levels_to_run(entry, _trained(entry, setting, resolver))) for setting in combinations]
     if all(own == levels[0] for own in levels):
         yield from ((*level, setting) for level in levels[0] for setting in combinations)
     else:
@@ -219,11 +217,7 @@ def _levels_and_settings(
 
 def _trained(entry: LadderLevels, setting: Setting, resolver: Resolver) -> Ladder:
     """The ladder of an entry, with the options of training that the entry and a combination set."""
-    ladder = resolver.ladder(entry.ladder)
-    own = {key.removeprefix(TRAINING): value for key, value in setting.items() if key.startswith(TRAINING)}
-    for training in (entry.training or None, entry.options.get("train"), setting.get("task.train"), own or None):
-        ladder = with_training(ladder, training)
-    return ladder
+    return trained_ladder(entry, resolver.ladder(entry.ladder), setting)
 
 
 def _check_number(experiment: Experiment, resolver: Resolver) -> None:
@@ -297,31 +291,6 @@ def _module(value: Any, where: str) -> Part | None:
 
 def _position(value: Any, where: str) -> Part:
     return joined(variant(value, where))
-
-
-def _levels(entry: LadderLevels, ladder: Ladder) -> Iterator[tuple[Any, tuple[Any, ...] | None]]:
-    """The levels to train on, each with those to test on as well.
-
-    Where a ladder trains on a range of levels, all its levels share one training. It is run once and tested on every
-    level; its own level is the hardest of the range.
-    """
-    levels = _ordered(entry.levels, ladder.levels) if entry.levels else ladder.levels
-    if not shares_training(ladder):
-        yield from ((level, entry.evaluate) for level in levels)
-        return
-    ends = parse_range(ladder.training[ladder.complexity])
-    own = ends[1] if ends and ends[1] in levels else ladder.default if ladder.default in levels else levels[0]
-    others = (*levels, *(ladder.evaluate if entry.evaluate is None else entry.evaluate))
-    yield own, tuple(level for level in dict.fromkeys(others) if level != own)
-
-
-def _ordered(levels: Sequence[Any], ladder: Sequence[Any]) -> Sequence[Any]:
-    """Levels in the order of the ladder, easiest first; levels that are not on it go by size, if all are numbers."""
-    if all(level in ladder for level in levels):
-        return [level for level in ladder if level in levels]
-    if all(isinstance(level, int | float) for level in (*levels, *ladder)):
-        return sorted(dict.fromkeys(levels), reverse=ladder[0] > ladder[-1])
-    return list(dict.fromkeys(levels))
 
 
 def _nested(experiment: Experiment, entry: LadderLevels, setting: Setting) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def run_sweep(
                 Notice(f"Jobs of a cluster work on this store too: {working}. --executor slurm comes back to them.")
             )
         resolved = with_resolved_parts(experiment)
-        _write_experiment(store, with_levels(resolved) if experiment.until else resolved)
+        _write_experiment(store, with_levels(resolved))
         if command or experiment.file[0]:  # what is known stays where a caller names neither
             write_provenance(store, Provenance(command, *experiment.file))
         write_plan(store, specs, digest_to_keep(planned_from, specs) if planned_from else "")

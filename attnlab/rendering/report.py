@@ -10,10 +10,11 @@ from typing import Any, Literal, get_args
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from attnlab.analysis.claims import ClaimOutcome, check_claims
+from attnlab.analysis.claims import ClaimOutcome, judge_claims
 from attnlab.analysis.comparisons import Comparison, Question, pairs
 from attnlab.analysis.grid import Grid, Label, grids
 from attnlab.analysis.panel_comparisons import decided_pairs, panel_comparisons
+from attnlab.analysis.planned_levels import planned_levels
 from attnlab.analysis.published_values import PublishedComparison, compare_published
 from attnlab.analysis.ranks import decided_ranks, ranks
 from attnlab.analysis.statistics import MIN_SEEDS, clopper_pearson
@@ -397,9 +398,11 @@ def report(
         columns=columns or (layout.columns if layout else "level"),
         tuned=tuned,
     )
-    outcomes = check_claims(experiment.claims, records, tuned) if experiment and experiment.claims else []
+    claims, tables = (experiment.claims, experiment.published) if experiment else ((), ())
+    plan = planned_levels(experiment) if experiment and (claims or tables) else ()
+    outcomes = judge_claims(claims, records, tuned, plan)
     question = experiment.question if experiment else ""
-    published = compare_published(experiment.published, records, experiment.source, tuned) if experiment else []
+    published = compare_published(tables, records, experiment.source if experiment else "", tuned, plan)
     decided = _comparisons(records, experiment)
     return Report(tuple(panels), tuple(outcomes), question, tuple(records), decided, tuple(published))
 

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from attnlab.analysis._observations import Observation, observations
-from attnlab.analysis.claims import ClaimOutcome, check_claims, strata
-from attnlab.config.experiment import Claim
+from attnlab.analysis.claims import ClaimOutcome, check_claims, judge_claims
+from attnlab.analysis.planned_levels import Plan, planned_levels
+from attnlab.analysis.strata import strata
+from attnlab.config.experiment import Claim, Experiment
 from attnlab.errors import InvalidValueError, UnknownNameError
 from attnlab.records import Record
 from tests.rendering.fake_runs import CHANCE, run, seeds
@@ -17,6 +19,10 @@ BETTER: dict[str, Any] = {"of": {"attention": "expressive"}, "than": {"attention
 
 def outcome_of(records: list[Record], tuned: tuple[str, ...] = (), **claim: Any) -> ClaimOutcome:
     return check_claims([Claim(says="so", **claim)], records, tuned)[0]
+
+
+def plan_of(*ladders: dict[str, Any]) -> Plan:
+    return planned_levels(Experiment.model_validate({"name": "x", "question": "?", "ladders": ladders}))
 
 
 def both(ours: list[float], theirs: list[float], **fields: Any) -> list[Record]:
@@ -212,6 +218,56 @@ def test_a_claim_about_missing_runs_is_undecided() -> None:
     assert outcome_of([], **BETTER, expect="greater").outcome == "undecided"
 
 
+def test_a_claim_about_several_levels_waits_for_those_of_the_plan() -> None:
+    """The mean of two levels is not that of one of them."""
+    plan = plan_of({"ladder": "recall", "levels": [4, 8]}, {"ladder": "copy", "levels": [2]})
+    half = both(HIGH, LOW, pairs=4)
+
+    def judged(records: list[Record], than: dict[str, Any] = BETTER["than"], **of: Any) -> tuple[str, str]:
+        claim = Claim(says="so", of={"attention": "expressive", **of}, than=than, expect="greater")
+        (found,) = check_claims([claim], records, plan=plan)
+        return found.outcome, found.evidence
+
+    assert judged(half) == ("undecided", "run on one level so far (recall 4), not yet on recall 8, copy 2")
+    assert judged(half, task="recall") == ("undecided", "run on one level so far (4), not yet on 8")
+    assert judged(half, level=4)[0] == "holds"
+    assert judged([*half, *both(HIGH, LOW, pairs=8)], task="recall")[0] == "holds"
+    one_side = [*half, *seeds(HIGH, attention="expressive", pairs=8)]
+    assert judged(one_side, task="recall") == ("undecided", "run on one level so far (4), not yet on 8")
+    apart = [*seeds(HIGH, attention="expressive", pairs=8), *seeds(LOW, pairs=4)]
+    assert judged(apart, task="recall") == ("undecided", "the two sides have not been run on the same levels yet")
+    across = judged(one_side, {"attention": "softmax", "level": [4, 8]}, task="recall", level=8)
+    assert across == ("undecided", "run on one level so far (4), not yet on 8")
+
+
+def test_times_are_not_waited_for_on_levels_that_are_only_tested() -> None:
+    plan = plan_of({"ladder": "recall", "levels": [4], "evaluate": [8]})
+    records = [run(seed=seed, pairs=4, other_levels={8: 0.5}) for seed in range(6)]
+    claim = Claim(says="so", of={}, metric="time_to_solve", expect="at least", bound=0)
+    assert check_claims([claim], records, plan=plan)[0].outcome == "holds"
+
+
+def test_runs_trained_elsewhere_do_not_stand_in_for_planned_ones() -> None:
+    plan = plan_of({"ladder": "recall", "levels": [2, 4, 8], "evaluate": [8]})
+    records = [run(pairs=pairs, seed=seed, other_levels={8: 0.5}) for pairs in (2, 4) for seed in range(6)]
+    claim = Claim(says="so", of={"level": 8}, expect="greater", bound=0.1)
+    assert check_claims([claim], records, plan=plan)[0].evidence == "no finished run matches yet"
+
+
+def test_in_a_report_a_claim_that_cannot_be_checked_leaves_the_others_alone() -> None:
+    several, unknown, good = (
+        Claim(says="so", of=of, expect="greater", bound=0.1) for of in ({}, {"task.alphabet": 4}, {"width": 32})
+    )
+    records = [*seeds(HIGH, width=32), *seeds(HIGH, width=64)]
+    outcomes = judge_claims([several, unknown, good], records)
+    assert [one.outcome for one in outcomes] == ["undecided", "undecided", "holds"]
+    assert outcomes[0].evidence == (
+        "it cannot be checked on these runs: every run: this matches more than one variant. Name width too: each level "
+        "needs one run for each seed."
+    )
+    assert "There is no field 'task.alphabet'" in outcomes[1].evidence
+
+
 def test_a_tuned_value_is_chosen_by_validation_accuracy() -> None:
     records = []
     for lr, validation, accuracy in ((1e-3, 0.9, 0.4), (3e-3, 0.2, 0.99)):
@@ -229,6 +285,16 @@ def test_more_than_one_variant_is_refused() -> None:
     assert outcome_of(records, of={"model.width": 32}, expect="greater", bound=0.1).outcome == "holds"
 
 
+def test_levels_that_runs_were_trained_on_are_proposed() -> None:
+    records = [run(pairs=pairs, other_levels={16: 0.5}) for pairs in (2, 4)]
+    with pytest.raises(InvalidValueError) as caught:
+        outcome_of(records, of={"attention": "softmax", "level": [2, 16]}, expect="greater", bound=0.1)
+    assert caught.value.hint == (
+        "Name trained too: each level needs one run for each seed.\n"
+        "Or name levels that runs were trained on alone: level: [2, 4]."
+    )
+
+
 def test_a_claim_that_compares_with_nothing_is_refused() -> None:
     with pytest.raises(InvalidValueError, match="compares with nothing"):
         outcome_of(seeds(HIGH), of={}, expect="greater")
@@ -238,13 +304,20 @@ def test_a_claim_that_compares_with_nothing_is_refused() -> None:
 def test_unknown_fields_and_metrics_are_refused(claim: dict[str, Any]) -> None:
     with pytest.raises(UnknownNameError, match="did you mean") as caught:
         outcome_of(seeds(HIGH), **claim, expect="greater", bound=0.1)
-    assert caught.value.where == "claims"
+    assert caught.value.where == "claims.0"
 
 
 def test_runs_trained_on_the_level_are_taken_unless_trained_is_named() -> None:
     observed = observations([run(pairs=4, accuracy=0.9, other_levels={8: 0.6}), run(pairs=8, accuracy=0.8)])
     assert numbers(observed, {"level": 8}) == [[0.8]]
     assert numbers(observed, {"level": 8, "trained": 4}) == [[0.6]]
+
+
+def test_a_range_that_ends_at_the_level_is_training_on_the_level() -> None:
+    short, long = run(pairs=4, trained="1..4", accuracy=0.9, other_levels={8: 0.6}), run(pairs=8, trained="1..8")
+    assert numbers(observations([short, long]), {"level": 8}) == [[0.5]]
+    assert numbers(observations([short, long]), {"level": 8, "trained": "1..4"}) == [[0.6]]
+    assert numbers(observations([short, long]), {}) == [[0.9], [0.5]]
 
 
 def test_subtasks_are_taken_only_where_they_are_named() -> None:

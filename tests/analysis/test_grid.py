@@ -150,6 +150,23 @@ def test_train_short_and_evaluate_long_is_one_panel() -> None:
     assert (ranged.title, ranged.columns) == ("recall, trained on pairs 1..8", (4, 8))
 
 
+def test_a_ladder_that_trains_up_to_each_level_is_one_panel() -> None:
+    records = [run(pairs=pairs, seed=seed, trained=f"1..{pairs}") for pairs in (2, 4, 8) for seed in range(2)]
+    panel = only(records)
+    assert (panel.title, panel.columns, panel.panel.trained) == ("recall", (2, 4, 8), None)
+    tested = [run(pairs=pairs, trained=f"1..{pairs}", other_levels={16: 0.2}) for pairs in (2, 4)]
+    assert [(panel.title, panel.columns) for panel in grids(tested)] == [
+        ("recall", (2, 4)),
+        ("recall, trained on pairs 1..2", (2, 16)),
+        ("recall, trained on pairs 1..4", (4, 16)),
+    ]
+
+
+def test_the_title_has_a_range_that_all_runs_were_trained_on() -> None:
+    assert only([run(pairs=8, trained="1..8")]).title == "recall, trained on pairs 1..8"
+    assert only([run(pairs=pairs, trained="1..8") for pairs in (4, 8)]).title == "recall, trained on pairs 1..8"
+
+
 def test_trained_may_be_a_row() -> None:
     records = [run(pairs=4, accuracy=1.0, other_levels={8: 0.6}), run(pairs=8, accuracy=0.9, other_levels={4: 0.8})]
     panel = only(records, index=("trained",))

@@ -30,9 +30,22 @@ def test_a_record_is_observed_on_its_level_on_others_and_for_its_subtasks() -> N
     assert {one.trained for one in seen} == {4}
 
 
-def test_a_run_trained_on_a_range_is_nowhere_at_its_trained_level() -> None:
-    seen = observations([run(pairs=4, trained="1..8", other_levels={16: 0.5})])
-    assert [(one.trained, one.at_trained_level) for one in seen] == [("1..8", False)] * 2
+@pytest.mark.parametrize(
+    ("trained", "own", "other"),
+    [
+        ("1..8", False, False),
+        ("1..4", True, False),
+        ("1..2 -> 1..4", True, False),
+        ("1..4 -> 1..16", False, False),
+        ("2 | 4", True, False),
+        ("1..16", False, False),  # 16 was drawn among others, and it is not the level of the run
+    ],
+)
+def test_a_run_is_at_its_trained_level_where_the_range_of_its_training_ends(
+    trained: str, own: bool, other: bool
+) -> None:
+    seen = observations([run(pairs=4, trained=trained, other_levels={16: 0.5})])
+    assert [(one.trained, one.at_trained_level) for one in seen] == [(trained, own), (trained, other)]
 
 
 @pytest.mark.parametrize(

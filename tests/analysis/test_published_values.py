@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from attnlab.analysis.grid import grids
+from attnlab.analysis.planned_levels import planned_levels
 from attnlab.analysis.published_values import PublishedComparison, PublishedRow, compare_published
+from attnlab.config.experiment import Experiment
 from attnlab.config.published_values import PublishedTable
 from attnlab.errors import InvalidValueError, UnknownNameError
 from attnlab.records import Record
@@ -54,6 +56,16 @@ def test_several_levels_are_averaged_and_a_seed_is_best_over_all() -> None:
     row = row_of(records, level=[4, 8])
     assert row.mean == pytest.approx((0.7 + 0.6) / 2)
     assert (row.best, row.worst, row.seeds) == (0.75, 0.6, 3)
+
+
+def test_runs_trained_elsewhere_do_not_stand_in_for_planned_ones() -> None:
+    ladders = [{"ladder": "recall", "levels": [2, 4, 8], "evaluate": [8]}]
+    plan = planned_levels(Experiment.model_validate({"name": "x", "question": "?", "ladders": ladders}))
+    records = [run(pairs=pairs, other_levels={8: 0.5}) for pairs in (2, 4)]
+    at_eight = table({"of": {"level": 8}, "value": 0.5})
+    assert compare_published([at_eight], records, plan=plan)[0].rows[0].seeds == 0
+    with pytest.raises(InvalidValueError, match="more than one variant"):
+        compare_published([at_eight], records)
 
 
 def test_seeds_that_one_level_lacks_are_not_the_best() -> None:

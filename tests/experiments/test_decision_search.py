@@ -102,6 +102,34 @@ def test_levels_that_go_both_ways_are_crossing() -> None:
     assert pair.compared(records, Question()).outcome == "crossing"
 
 
+def retrained(specs: Sequence[RunSpec], train: str, evaluate: tuple[int, ...] = ()) -> list[RunSpec]:
+    """The same runs with another training; as in a ladder, no run is tested on its own level once more."""
+    found = []
+    for spec in specs:
+        level = spec.task.level
+        other = {"train": {"symbols": train.replace("level", str(level))}}
+        tested = {"evaluate": tuple(one for one in evaluate if one != level)}
+        found.append(spec.model_copy(update={"task": spec.task.model_copy(update=other | tested)}))
+    return found
+
+
+@pytest.mark.parametrize("train", ["1..level", "1..2 -> 1..level", "1..32", "2..2 | 2..level"])
+def test_levels_with_one_training_are_one_comparison(train: str) -> None:
+    (pair,) = pairs(retrained(runs("softmax", "linear", seeds=2), train, evaluate=(8, 64)))
+    assert (pair.variant, pair.reference) == ("linear", "softmax")
+    assert tuple(pair.ours) == tuple(pair.theirs) == LEVELS
+
+
+def test_trainings_that_differ_are_compared_at_equal_levels() -> None:
+    specs = runs("softmax", seeds=2)
+    first, second = pairs([*retrained(specs, "1..level"), *retrained(specs, "2..level")])
+    assert [one.variant for one in (first, second)] == [
+        "softmax · trained on symbols=1..level",
+        "softmax · trained on symbols=2..level",
+    ]
+    assert tuple(first.ours) == tuple(second.ours) == LEVELS
+
+
 def test_one_variant_is_asked_which_levels_most_seeds_solve() -> None:
     search, chosen = searched(runs("softmax"), up_to(softmax=4))
     (comparison,) = search.comparisons

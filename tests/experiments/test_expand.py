@@ -181,6 +181,10 @@ def test_an_error_is_located_by_its_line(old: str, new: str, message: str, tmp_p
             "{level: 3}",
             "mine.yaml:8: claims[0].of.level\n  No run of this sweep has level '3'.\n  Its values: 1, 4",
         ),
+        (
+            "{task.train.symbols: 1..4}",
+            "mine.yaml:8: claims[0].of.task.train.symbols\n  There is no field 'task.train.symbols'.\n  Name trained: ",
+        ),
         ("{seed: 2}", "mine.yaml:8: claims[0].of.seed\n  No run of this sweep has seed '2'.\n  Its values: 0, 1."),
         ("{}, than: {width: 16}", "mine.yaml:8: claims[0].than.width\n  No run of this sweep has width '16'."),
     ],
@@ -218,7 +222,29 @@ def test_a_claim_about_planned_runs_is_accepted(claim: str, tmp_path: Path) -> N
     assert len(expand(read_experiment(path))) == 8
 
 
+def test_claims_name_runs_that_are_trained_up_to_their_level_by_the_level(tmp_path: Path) -> None:
+    """Other runs are tested on level 4 too, and trained elsewhere."""
+    claims = """claims:
+  - {says: x, of: {attention: gpam, level: 4}, than: {attention: softmax}, expect: greater}
+  - {says: y, of: {attention: gpam, level: [1, 2, 4]}, than: {attention: softmax}, slope: true, expect: greater}"""
+    ladder = "training: {symbols: 1..level}, levels: [1, 2, 4], options: {alphabet: 3}, evaluate: [4, 9]"
+    path = written(tmp_path, claims, changed=("levels: [1, 2], options: {alphabet: 3}, evaluate: [4]", ladder))
+    assert len(expand(read_experiment(path))) == 12
+
+
 REPORT_MISTAKES = [
+    (
+        "claims: [{says: x, of: {attention: gpam, width: 8, level: 4}, slope: true, bound: 0.5, expect: greater}]",
+        "8: claims[0]\n  attention gpam, width 8, level 4: this matches more than one variant.\n  Name trained too: ",
+    ),
+    (
+        "claims: [{says: x, of: {attention: gpam, width: 8, level: 1}, slope: true, bound: 0.5, expect: greater}]",
+        "8: claims[0]\n  'x': a slope is over several levels, and these runs are of one: 1.\n  List several: ",
+    ),
+    (
+        "claims: [{says: x, of: {attention: gpam, width: 8, level: [1, 16]}, slope: true, bound: 0, expect: greater}]",
+        "8: claims[0]\n  'x': no run is on level '16'.\n  Levels that are run: ",
+    ),
     (
         "claims: [{says: x, of: {attention: gpam, width: 8, level: 4}, bound: 0.5, expect: greater}]",
         "8: claims[0]\n  attention gpam, width 8, level 4: this matches more than one variant.\n  Name trained too: ",

@@ -15,6 +15,7 @@ import pytest
 from filelock import FileLock
 
 import attnlab
+from attnlab.config.experiment import LadderLevels, stored_experiment
 from attnlab.errors import InterruptedTraining, LostStoreError, StoreError
 from attnlab.execution._inline import Inline
 from attnlab.execution.jobs import WorkerSettings
@@ -46,6 +47,15 @@ def test_it_runs_the_plan_and_stores_it(tmp_path: Path) -> None:
     assert (outcome.num_run, outcome.failed, outcome.search) == (8, [], None)
     assert Store(tmp_path / "deep" / "here").records() == list(outcome.records)
     assert json.loads((tmp_path / "deep" / "here" / "experiment.json").read_text())["name"] == "copy"
+
+
+def test_the_store_has_the_levels_of_the_ladder_of_that_day(tmp_path: Path) -> None:
+    """A report waits for the levels of the plan, and not for one that the ladder was given later."""
+    experiment = tiny().model_copy(update={"ladders": (LadderLevels(ladder="copy", options={"alphabet": 3}),)})
+    run_sweep(experiment, expand(tiny()), tmp_path, Fake(shown))
+    stored = stored_experiment(tmp_path)
+    assert stored is not None
+    assert stored.ladders[0].levels == (4, 8, 16, 32, 64)
 
 
 def test_only_missing_runs_are_run(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ def small() -> Report:
         for pairs, cell in zip((2, 4), cells, strict=True)
         for one in seeds(cell, attention=name, pairs=pairs)
     ]
-    experiment = Experiment(name="x", question="Which?", ladders=(LadderLevels(ladder="recall"),), claims=(CLAIM,))
+    ladders = (LadderLevels(ladder="recall", levels=(2, 4)),)
+    experiment = Experiment(name="x", question="Which?", ladders=ladders, claims=(CLAIM,))
     return report([*records, run("b", pairs=8, status="failed")], experiment)
 
 

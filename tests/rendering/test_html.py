@@ -69,7 +69,7 @@ class Reader(HTMLParser):
 
 def read(records: list[Record], question: str = "Is a < b?", **more: Any) -> Reader:
     claim = Claim(says="It is <b>.", of={}, expect="greater", bound=0.4)
-    ladder = LadderLevels(ladder="recall")
+    ladder = LadderLevels(ladder="recall", levels=tuple({one.spec.task.level: None for one in records}) or None)
     claims = (claim,) if len({one.spec.variant for one in records}) == 1 else ()
     shown = report(records, Experiment(name="x", question=question, ladders=(ladder,), claims=claims))
     reader = Reader()

@@ -242,6 +242,18 @@ def test_claims_are_below_with_their_evidence() -> None:
     assert not report(six, experiment(claims=(opposite,))).claims_hold
 
 
+def test_a_slope_of_an_interrupted_sweep_is_undecided_and_all_else_is_shown() -> None:
+    sides: dict[str, Any] = {"of": {"attention": "expressive"}, "than": {"attention": "softmax"}, "expect": "greater"}
+    at_two = sides | {"of": {"attention": "expressive", "level": 2}}
+    claims = (Claim(says="It grows.", slope=True, **sides), Claim(says="It leads.", **at_two))
+    ladders = (LadderLevels(ladder="recall", levels=(2, 4, 8)),)
+    begun = ladder({"softmax": [[0.3] * 6], "expressive": [[1.0] * 6]})
+    result = report(begun, experiment(claims=claims).model_copy(update={"ladders": ladders}))
+    assert [one.outcome for one in result.claims] == ["undecided", "holds"]
+    assert result.claims[0].evidence == "run on one level so far (2), not yet on 4, 8"
+    assert any("accuracy in % by pairs" in line for line in drawn(result))
+
+
 def test_no_records() -> None:
     assert drawn(report([])) == ["0 runs."]
     assert report([]) == Report(())
