@@ -37,6 +37,7 @@ from attnlab.choices import Budget, PresetName
 from attnlab.config.auto_position import auto_values, is_auto
 from attnlab.config.durations import parse_duration
 from attnlab.config.inline_parts import merged
+from attnlab.config.ladder import Training
 from attnlab.config.published_values import PublishedTable, check_published_values
 from attnlab.config.recipes import RECIPES, find_recipe
 from attnlab.config.renamed import Location, experiment_names, renamed_tree
@@ -116,9 +117,9 @@ class LadderLevels(Value):
     """Left out, all levels of the ladder."""
     options: Data = {}
     """Options of the task; they override the ladder's."""
-    training: Data = {}
+    training: Training = {}
     """Options that differ in the training split, likewise; an integer may be a range ``lo..hi`` or ``lo..level``, or
-    a curriculum."""
+    a curriculum. ``level`` is the option that the levels set, and its ranges may stand alone."""
     evaluate: Levels | None = None
     """Further levels to test on; left out, the ladder's."""
 

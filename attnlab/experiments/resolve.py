@@ -26,7 +26,8 @@ from attnlab.position import POSITIONS
 from attnlab.registry import Registry
 from attnlab.residual_stream import RESIDUAL_STREAMS
 from attnlab.specs import ALTERNATING, ModelSpec, Part, TaskSpec, TrainSpec, Variant, joined, variant_text
-from attnlab.tasks.io.ladders import find_ladder, task_spec, with_training
+from attnlab.tasks.io.ladder_training import with_training
+from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.precision import automatic_precision
 
