@@ -39,8 +39,17 @@ Position = Annotated[
     typer.Option(
         "--pos",
         "--position",
-        help="Positions, such as [b]rotary,alibi[/b]; in a sweep also [b]auto[/b]: each cell takes the best of "
-        "sinusoidal, learned, rotary and none on validation.",
+        help="Positions, such as [b]rotary,alibi[/b].",
+        autocompletion=completion.positions,
+    ),
+]
+SweepPosition = Annotated[
+    str | None,
+    typer.Option(
+        "--pos",
+        "--position",
+        help="Positions, such as [b]rotary,alibi[/b]; [b]auto[/b]: each cell takes the best of sinusoidal, learned, "
+        "rotary and none on validation.",
         autocompletion=completion.positions,
     ),
 ]

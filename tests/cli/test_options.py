@@ -39,10 +39,16 @@ def options(command: str) -> set[str]:
 
 @pytest.mark.parametrize("name", [*FIELDS, "vmap", "device", "plugins", "as_json", "quiet"])
 def test_train_and_sweep_have_the_same_option(name: str) -> None:
-    keys = ("opts", "secondary_opts", "default", "help", "metavar", "multiple", "is_flag", "required")
+    keys = {"opts", "secondary_opts", "default", "help", "metavar", "multiple", "is_flag", "required"}
+    keys -= {"help"} if name == "pos" else set()
     train, sweep = (parameters(command)[name] for command in ("train", "sweep"))
     assert {key: getattr(train, key) for key in keys} == {key: getattr(sweep, key) for key in keys}
     assert train.type_descriptor.annotation == sweep.type_descriptor.annotation
+
+
+def test_only_a_sweep_is_said_to_choose_the_position() -> None:
+    helps = {name: parameters(name)["pos"].help for name in ("sweep", "train", "diagnose", "interference")}
+    assert [name for name, text in helps.items() if "auto" in text] == ["sweep"]
 
 
 def test_every_other_option_of_train_is_an_option_of_sweep() -> None:
