@@ -326,7 +326,13 @@ def with_curriculum(
 
     Returns:
         The options, with those of training as ``train``.
+
+    Raises:
+        InvalidValueError: The options give ranges of the same option.
     """
     if curriculum is None:
         return options
-    return {**(options or {}), "train": dict(curriculum) if isinstance(curriculum, Mapping) else curriculum}
+    from attnlab.config.ladder import joined_training
+
+    own = (options or {}).get("train")
+    return {**(options or {}), "train": joined_training({} if own is None else own, curriculum, "curriculum")}

@@ -16,7 +16,7 @@ from attnlab.errors import AttnlabError
 from attnlab.run_fields import run_fields, short_name, trained_on
 from attnlab.specs import RunSpec
 from attnlab.tasks.io.ladders import find_ladder, task_spec
-from attnlab.tasks.io.levels_to_run import TRAINING, in_ladder_order, levels_to_run, trained_ladder
+from attnlab.tasks.io.levels_to_run import in_ladder_order, levels_to_run, trained_ladder
 
 VARIED = object()
 """Stands for any value of a field."""
@@ -47,12 +47,12 @@ def planned_levels(experiment: Experiment) -> Plan:
         not found any more, or the levels of training differ between variants.
     """
     varied = {full_key(key) for group in (experiment.grid, *experiment.zip) for key in group}
-    if any(key.startswith(TRAINING.rstrip(".")) for key in varied):
+    if any(key.startswith("task.train") for key in varied):
         return ()
     found: list[PlannedLevel] = []
     try:
         for entry in experiment.ladders:
-            ladder = trained_ladder(entry, find_ladder(entry.ladder), {})
+            ladder = trained_ladder(entry, find_ladder(entry.ladder))
             options = {name: value for name, value in entry.options.items() if name != "train"}
             tested = []
             for own, evaluate in levels_to_run(entry, ladder):

@@ -39,8 +39,17 @@ Position = Annotated[
     typer.Option(
         "--pos",
         "--position",
-        help="Positions, such as [b]rotary,alibi[/b]; in a sweep also [b]auto[/b]: each cell takes the best of "
-        "fourier, learned, rotary and none on validation.",
+        help="Positions, such as [b]rotary,alibi[/b].",
+        autocompletion=completion.positions,
+    ),
+]
+SweepPosition = Annotated[
+    str | None,
+    typer.Option(
+        "--pos",
+        "--position",
+        help="Positions, such as [b]rotary,alibi[/b]; [b]auto[/b]: each cell takes the best of fourier, learned, "
+        "rotary and none on validation.",
         autocompletion=completion.positions,
     ),
 ]
@@ -182,7 +191,7 @@ def field_settings(
         Nested data: section -> field -> value.
 
     Raises:
-        InvalidValueError: A word of ``--set`` is not ``dotted.key=value``.
+        InvalidValueError: A word of ``--set`` is not ``dotted.key=value``, or two words give ranges of one option.
     """
     from attnlab.config.inline_parts import merged, parse_settings
     from attnlab.config.renamed import renamed_settings
@@ -195,11 +204,20 @@ def field_settings(
             given[section][names.get(name, name)] = value
     if watch:
         given["train"]["log_diagnostics"] = watch.split(",")
-    for word in curriculum or []:
-        name, equals, ranges = word.partition("=")
-        given["task"].setdefault("train", {})[name.strip() if equals else "level"] = ranges if equals else word
-    data = parse_settings(words or [])
-    return merged({section: fields for section, fields in given.items() if fields}, renamed_settings(data, "--set"))
+    data = dict(renamed_settings(parse_settings(words or []), "--set"))
+    if curriculum:
+        from attnlab.config.ladder import joined_training
+
+        where, training = "--curriculum", dict[str, Any]()
+        for word in curriculum:
+            name, equals, ranges = word.partition("=")
+            training = joined_training(training, {name.strip(): ranges} if equals else word, where)
+        task = data.pop("task", {})
+        if isinstance(task, dict):
+            training = joined_training(training, {} if task.get("train") is None else task["train"], where)
+            task = {**task, "train": training}
+        data["task"] = task
+    return merged({section: fields for section, fields in given.items() if fields}, data)
 
 
 def tracker_names(words: list[str] | None, where: str = "--track") -> tuple[str, ...]:

@@ -28,12 +28,12 @@ from attnlab.cli.options import (
     Lr,
     Match,
     Plugin,
-    Position,
     Quiet,
     Recipe,
     Rollout,
     Settings,
     Steps,
+    SweepPosition,
     Track,
     Vmap,
     Watch,
@@ -74,7 +74,7 @@ def sweep(
     ] = None,
     attn: Attention = None,
     model: WholeModel = None,
-    pos: Position = None,
+    pos: SweepPosition = None,
     complexity: Annotated[
         str | None, typer.Option("--complexity", metavar="LEVELS", help="Levels, such as 2,4,8; left out, all.")
     ] = None,

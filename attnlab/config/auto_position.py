@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from attnlab.errors import InvalidValueError
+
 AUTO = "auto"
 AUTO_POSITIONS = ("fourier", "learned", "rotary", "none")
 """What is tried, in this order; of several that are equally good the first is taken."""
@@ -26,6 +28,16 @@ def is_auto(value: Any) -> bool:
         Whether it is.
     """
     return value == AUTO or (isinstance(value, Mapping) and dict(value) == {"name": AUTO})
+
+
+def auto_refusal() -> InvalidValueError:
+    """Make the error for ``auto`` where there are no runs to choose among.
+
+    Returns:
+        The error, to be raised.
+    """
+    hint = f"Sweep with it (attnlab sweep), or name one: {', '.join(AUTO_POSITIONS)}."
+    return InvalidValueError("'auto' chooses among the runs of a sweep.", hint, where="--pos")
 
 
 def auto_values(grid: Mapping[str, Iterable[Any]], model: Mapping[str, Any]) -> tuple[Any, ...] | None:

@@ -37,12 +37,20 @@ from attnlab.choices import Budget, PresetName
 from attnlab.config.auto_position import auto_values, is_auto
 from attnlab.config.durations import parse_duration
 from attnlab.config.inline_parts import merged
+from attnlab.config.ladder import Training
 from attnlab.config.published_values import PublishedTable, check_published_values
 from attnlab.config.recipes import RECIPES, find_recipe
 from attnlab.config.renamed import Location, experiment_names, renamed_tree
 from attnlab.config.validate import validated
 from attnlab.config.yaml import Document, parse, read
-from attnlab.errors import InvalidFileError, InvalidValueError, NewerRecordWarning, RenamedWarning, unknown
+from attnlab.errors import (
+    InvalidFileError,
+    InvalidValueError,
+    NewerRecordWarning,
+    RenamedWarning,
+    UnknownNameError,
+    unknown,
+)
 from attnlab.records import newer_fields
 from attnlab.specs import Level, ModelSpec, Share, TrainSpec, Value
 from attnlab.user_code import user_stacklevel
@@ -70,7 +78,7 @@ def _duration(text: Any) -> Any:
         try:
             parse_duration(text)
         except InvalidValueError as error:
-            raise ValueError(f"{error.problem} {error.hint}") from None
+            raise ValueError(error.hint) from None
     return text
 
 
@@ -89,6 +97,8 @@ SHORT = {
     **{name: f"train.{name}" for name in TrainSpec.model_fields},
 }
 """Fields that may be named without their section; ``attention`` and ``position`` are among them."""
+TRAINING_WORDS = ("curriculum", "training")
+"""What names the ranges of training elsewhere."""
 RECIPE = "recipe"
 """The key of a grid that is no field of a run: it gives several fields their values, below those that are set."""
 
@@ -116,9 +126,9 @@ class LadderLevels(Value):
     """Left out, all levels of the ladder."""
     options: Data = {}
     """Options of the task; they override the ladder's."""
-    training: Data = {}
+    training: Training = {}
     """Options that differ in the training split, likewise; an integer may be a range ``lo..hi`` or ``lo..level``, or
-    a curriculum."""
+    a curriculum. ``level`` is the option that the levels set, and its ranges may stand alone."""
     evaluate: Levels | None = None
     """Further levels to test on; left out, the ladder's."""
 
@@ -506,7 +516,11 @@ def check_experiment(experiment: Experiment, *at: str) -> Experiment:
             for name in values:
                 find_recipe(name, experiment.where(*_in_file(experiment, at, location)))
         elif section not in ("model", "train", "task") or not rest:
-            known = [*SHORT, RECIPE, "task.OPTION"]
+            if key in TRAINING_WORDS:
+                hint = "Write task.train.OPTION: ranges of one option, such as task.train.pairs=1..4,1..level."
+                where = experiment.where(*_in_file(experiment, at, location))
+                raise UnknownNameError(f"There is no key '{key}'.", hint, where=where)
+            known = [*SHORT, RECIPE, "task.OPTION", "task.train.OPTION"]
             raise unknown("key", key, known, where=experiment.where(*_in_file(experiment, at, location)))
         if whole in seen:
             hint = f"It is in {seen[whole]} already."

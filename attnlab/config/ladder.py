@@ -2,18 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, Strict
+from pydantic import BeforeValidator, Field, PrivateAttr, Strict
 
 from attnlab import resources
 from attnlab.config.renamed import ladder_names
 from attnlab.config.validate import validated
 from attnlab.config.yaml import Document, read
+from attnlab.errors import InvalidValueError, echo
 from attnlab.specs import Level, Value
 
 Data = dict[str, Any]
+BARE = ""
+"""The name of the option that the levels set, where its ranges are written alone."""
+
+
+def by_name(training: Any) -> Any:
+    """Accept ranges of the levels in place of the options of a training.
+
+    >>> by_name("1..level"), by_name({"pairs": "1..level"})
+    ({'': '1..level'}, {'pairs': '1..level'})
+
+    Args:
+        training: Option -> value, or one value.
+
+    Returns:
+        Option -> value; a list is left as it is.
+    """
+    return {BARE: training} if isinstance(training, str | int | float) else training
+
+
+def joined_training(first: Any, second: Any, where: str) -> dict[str, Any]:
+    """Join two that must not set the same option.
+
+    >>> joined_training("1..level", {"length": "16..32"}, "--curriculum")
+    {'': '1..level', 'length': '16..32'}
+
+    Args:
+        first: What :func:`by_name` takes.
+        second: Likewise.
+        where: The location, for a message.
+
+    Returns:
+        Option -> value.
+
+    Raises:
+        InvalidValueError: Both set an option, or one is neither options nor a value.
+    """
+    both = [by_name(one) for one in (first, second)]
+    for one in both:
+        if not isinstance(one, Mapping):
+            raise InvalidValueError(f"It cannot be {echo(one)}.", "Write ranges, or OPTION=RANGES.", where=where)
+    if twice := both[0].keys() & both[1].keys():
+        name = min(twice, key=str)
+        what = f"'{name}' is" if name else "The range of levels is"
+        problem = f"{what} given twice: {echo(both[0][name])} and {echo(both[1][name])}."
+        raise InvalidValueError(problem, "Give only one of them.", where=where)
+    return {**both[0], **both[1]}
+
+
+Training = Annotated[Data, BeforeValidator(by_name, json_schema_input_type=Data | Level)]
+"""Options that differ in the training split; or the ranges of the levels alone."""
 Levels = Annotated[tuple[Level, ...], Strict(False)]
 
 
@@ -32,8 +84,9 @@ class Ladder(Value):
     """The level that is used when none is given."""
     options: Data = {}
     """Options of the task that stay fixed."""
-    training: Data = {}
-    """Options that differ in the training split; an integer may be a range ``lo..hi``, or ``lo..level``."""
+    training: Training = {}
+    """Options that differ in the training split; an integer may be a range ``lo..hi``, or ``lo..level``. ``level`` is
+    the option that the levels set, and its ranges may stand alone."""
     evaluate: Levels = ()
     """Further levels on which every trained model is tested."""
     rollout: bool = False

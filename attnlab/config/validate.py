@@ -65,7 +65,7 @@ def _refusal(
         key = error["loc"][-1]
         return InvalidValueError(f"'{key}' is missing.", f"Add a line {key}: ...", where=where(error["loc"][:-1]))
     value = error["input"]
-    reasons = dict.fromkeys(map(plain_reason, messages))
+    reasons = dict.fromkeys(plain_reason(message).rstrip(".") for message in messages)
     example = _default(model, location) if error["type"] in LISTS else None
     return InvalidValueError(
         "A mapping is not accepted here." if isinstance(value, BaseModel | dict) else f"It cannot be {echo(value)}.",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from attnlab.config.auto_position import is_auto, may_be_left_out, tried_positions
 from attnlab.config.experiment import RECIPE, Experiment, LadderLevels, full_key
 from attnlab.config.inline_parts import made_part, merged, parse_modules, parse_variants
-from attnlab.config.ladder import Ladder
 from attnlab.errors import AttnlabError, IncompatiblePartsError, InvalidValueError, echo
 from attnlab.experiments._report_checks import check_report
+from attnlab.experiments._trained_ladders import SECTION, trained_ladder
 from attnlab.experiments.compatibility import check_position
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
@@ -20,8 +20,8 @@ from attnlab.experiments.resolve import REGISTRIES, Resolver, resolved_variant
 from attnlab.experiments.size_check import check_runs
 from attnlab.run_fields import short_name
 from attnlab.specs import Part, RunSpec, Value, Variant, joined, variant_text
-from attnlab.tasks.io.ladders import shares_training
-from attnlab.tasks.io.levels_to_run import levels_to_run, trained_ladder
+from attnlab.tasks.io.ladder_training import shares_training
+from attnlab.tasks.io.levels_to_run import levels_to_run
 from attnlab.training.events import Notice, Progress, no_callback
 
 Named = TypeVar("Named", bound=Value)
@@ -56,9 +56,28 @@ def expand(
             specs.update((spec.id, spec) for spec in plan(request, resolver, progress, finished))
     except AttnlabError as error:
         raise _located(error, experiment) from error
-    planned = list(specs.values())
+    planned = _each_training_once(specs.values())
     check_report(with_resolved_parts(experiment), planned)
     return planned
+
+
+def _each_training_once(specs: Iterable[RunSpec]) -> list[RunSpec]:
+    """Join runs that differ only in the levels they are tested on: one run is tested on all of them."""
+    trainings: dict[str, list[RunSpec]] = {}
+    for spec in specs:
+        trainings.setdefault(_tested_on((), spec).id, []).append(spec)
+    joined_runs = []
+    for same in trainings.values():
+        levels = dict.fromkeys(level for spec in same for level in spec.task.evaluate)
+        joined_runs.append(_tested_on(tuple(levels), same[0]))
+    return joined_runs
+
+
+def _tested_on(levels: tuple[Any, ...], spec: RunSpec) -> RunSpec:
+    """A run that is tested on other levels besides its own."""
+    if levels == spec.task.evaluate:
+        return spec
+    return spec.model_copy(update={"task": spec.task.model_copy(update={"evaluate": levels})})
 
 
 def compatible_requests(experiment: Experiment, resolver: Resolver, progress: Progress) -> Iterator[Request]:
@@ -122,8 +141,8 @@ def with_levels(experiment: Experiment) -> Experiment:
     """
     resolver = Resolver()
     ladders = []
-    for entry in experiment.ladders:
-        ladder = _trained(entry, {}, resolver)
+    for index, entry in enumerate(experiment.ladders):
+        ladder = trained_ladder(experiment, index, {}, resolver).ladder
         levels = entry.levels if entry.levels or shares_training(ladder) else tuple(ladder.levels) or None
         ladders.append(entry.model_copy(update={"levels": levels}))
     return experiment.model_copy(update={"ladders": tuple(ladders)})
@@ -182,8 +201,8 @@ def requests(experiment: Experiment, resolver: Resolver) -> Iterator[Request]:
     where = experiment.where("grid")
     attentions = (setting.get("model.attention") for setting in combinations)
     first = next((attention for attention in attentions if not _module(attention, where)), None)
-    for entry in experiment.ladders:
-        for level, evaluate, setting in _levels_and_settings(entry, combinations, resolver):
+    for index, entry in enumerate(experiment.ladders):
+        for level, evaluate, setting, training in _levels_and_settings(experiment, index, combinations, resolver):
             attention, position = (setting.get(axis) for axis in AXES)
             module = _module(attention, where)
             yield Request(
@@ -196,28 +215,28 @@ def requests(experiment: Experiment, resolver: Resolver) -> Iterator[Request]:
                 seeds=range(experiment.seed, experiment.seed + experiment.seeds),
                 match=experiment.match,
                 reference=None if first is None else variant(first, where),
-                settings=_nested(experiment, entry, setting),
+                settings=_nested(experiment, entry, setting, training),
                 recipe=setting.get(RECIPE, experiment.recipe),
             )
 
 
 def _levels_and_settings(
-    entry: LadderLevels, combinations: Sequence[Setting], resolver: Resolver
-) -> Iterator[tuple[Any, tuple[Any, ...] | None, Setting]]:
-    """Every level with the levels to test on, for every combination; those of one level follow one another.
+    experiment: Experiment, index: int, combinations: Sequence[Setting], resolver: Resolver
+) -> Iterator[tuple[Any, tuple[Any, ...] | None, Setting, Mapping[str, Any]]]:
+    """Every level with the levels to test on, for every combination and its training; those of one level are together.
 
     Where combinations are trained on different ranges, each has levels of its own.
     """
-    levels = [list(levels_to_run(entry, _trained(entry, setting, resolver))) for setting in combinations]
+    entry = experiment.ladders[index]
+    trained = [trained_ladder(experiment, index, setting, resolver) for setting in combinations]
+    levels = [list(levels_to_run(entry, one.ladder)) for one in trained]
+    for one, own in zip(trained, levels, strict=True):
+        one.check_levels(experiment, [level for level, _ in own])
+    each = list(zip(combinations, (one.given for one in trained), levels, strict=True))
     if all(own == levels[0] for own in levels):
-        yield from ((*level, setting) for level in levels[0] for setting in combinations)
+        yield from ((*level, setting, given) for level in levels[0] for setting, given, _ in each)
     else:
-        yield from ((*level, setting) for own, setting in zip(levels, combinations, strict=True) for level in own)
-
-
-def _trained(entry: LadderLevels, setting: Setting, resolver: Resolver) -> Ladder:
-    """The ladder of an entry, with the options of training that the entry and a combination set."""
-    return trained_ladder(entry, resolver.ladder(entry.ladder), setting)
+        yield from ((*level, setting, given) for setting, given, own in each for level in own)
 
 
 def _check_number(experiment: Experiment, resolver: Resolver) -> None:
@@ -293,16 +312,18 @@ def _position(value: Any, where: str) -> Part:
     return joined(variant(value, where))
 
 
-def _nested(experiment: Experiment, entry: LadderLevels, setting: Setting) -> dict[str, Any]:
+def _nested(
+    experiment: Experiment, entry: LadderLevels, setting: Setting, training: Mapping[str, Any]
+) -> dict[str, Any]:
     """The settings of a combination, which override the experiment's and the ladder entry's.
 
-    Its variant and its recipe are not among them.
+    Its variant and its recipe are not among them; its training is given.
     """
-    options = merged({"train": entry.training}, entry.options) if entry.training else entry.options
+    options = entry.options | ({"train": dict(training)} if training else {})
     model = {key: value for key, value in experiment.model.items() if not (key == "position" and is_auto(value))}
     data: dict[str, Any] = {"model": model, "train": experiment.train, "task": options}
     for key, value in setting.items():
-        if key in (*AXES, RECIPE):
+        if key in (*AXES, RECIPE, SECTION) or key.startswith(f"{SECTION}."):
             continue
         section, *steps, last = key.split(".")
         inner: Any = {last: value}

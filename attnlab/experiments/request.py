@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attnlab.choices import Budget
-from attnlab.config.auto_position import AUTO, AUTO_POSITIONS, is_auto
+from attnlab.config.auto_position import AUTO, auto_refusal, is_auto
 from attnlab.config.inline_experiment import check_sections
 from attnlab.config.inline_parts import parse_modules, parse_part, parse_variants
 from attnlab.config.recipes import find_recipe
 from attnlab.config.renamed import renamed_options, renamed_settings
 from attnlab.config.yaml import scalar
-from attnlab.errors import InvalidValueError
 from attnlab.specs import Part, Variant, joined
 
 
@@ -84,8 +83,7 @@ def parse_request(
     part = parse_part(task)
     positions = [joined(variant) for variant in _variants(position)]
     if AUTO in map(str, positions) or is_auto((settings or {}).get("model", {}).get("position")):
-        hint = f"Sweep with it (attnlab sweep), or name one: {', '.join(AUTO_POSITIONS)}."
-        raise InvalidValueError("'auto' chooses among the runs of a sweep.", hint, where="--pos")
+        raise auto_refusal()
     return Request(
         task=part.model_copy(update={"options": renamed_options(part.name, part.options)}),
         attentions=_variants(attention),

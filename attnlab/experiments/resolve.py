@@ -10,6 +10,7 @@ from attnlab.attention import ATTENTIONS
 from attnlab.attention.named import resolved_attention
 from attnlab.block import BLOCKS
 from attnlab.choices import Precision
+from attnlab.config.auto_position import AUTO, auto_refusal
 from attnlab.config.inline_experiment import SECTIONS, unknown_section
 from attnlab.config.inline_parts import parse_variants
 from attnlab.config.ladder import Ladder
@@ -26,7 +27,8 @@ from attnlab.position import POSITIONS
 from attnlab.registry import Registry
 from attnlab.residual_stream import RESIDUAL_STREAMS
 from attnlab.specs import ALTERNATING, ModelSpec, Part, TaskSpec, TrainSpec, Variant, joined, variant_text
-from attnlab.tasks.io.ladders import find_ladder, task_spec, with_training
+from attnlab.tasks.io.ladder_training import with_training
+from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.precision import automatic_precision
 
@@ -236,6 +238,8 @@ def resolved_part(part: Part, registry: Registry[Any], where: str) -> Part:
         UnknownNameError: There is no such part or option.
         InvalidValueError: The part does not accept a value.
     """
+    if registry is POSITIONS and part.name == AUTO:
+        raise auto_refusal()
     try:
         name = resolved_attention(part.name) if registry is ATTENTIONS else part.name
         entry = registry.entry(name)

@@ -124,15 +124,16 @@ class Card:
         """Write one line for each ladder of a task.
 
         Returns:
-            Name, complexity, levels and default level; how it is scored, where ladders differ in that.
+            Name, complexity, levels and default level; the options that differ in training; how it is scored, where
+            ladders differ in that.
         """
         ways = len(set(self.scoring))
         lines = []
         for index, ladder in enumerate(self.ladders):
             levels = ", ".join(map(str, ladder.levels))
             way = f"; {self.scoring[index]}" if ways > 1 else ""
-            drawn = ladder.training.get(ladder.complexity)
-            trained = f", trained on {drawn}" if drawn is not None else ""
+            options = ", ".join(f"{name} {option_text(value)}" for name, value in ladder.training.items())
+            trained = f", trained on {options}" if options else ""
             lines.append(f"Ladder {ladder.name}: {ladder.complexity} {levels} (default {ladder.default}){trained}{way}")
         return lines
 

@@ -231,22 +231,22 @@ class Loop:
                 reached[index] = run
             self.progress(Validated(run.spec, point))
         if threshold is not None and reached:
-            self._confirm(reached, {index: len(batches[index]) for index in reached}, threshold)
+            self._confirm(reached, {index: batches[index] for index in reached}, threshold)
 
-    def _confirm(self, runs: Mapping[int, RunState], used: Mapping[int, int], threshold: float) -> None:
+    def _confirm(self, runs: Mapping[int, RunState], seen: Mapping[int, Sequence[Batch]], threshold: float) -> None:
         """Stop those runs that are solved on further sequences of the validation split, too.
 
         Args:
             runs: Runs that have reached the accuracy on their validation sequences.
-            used: How many batches of the split these are.
+            seen: These sequences.
             threshold: The accuracy.
         """
-        size = (1 + CONFIRMING) * self.plan.validation_examples
-        more = {
-            index: run.source.held_out(Split.VALIDATION, size, run.spec.train.batch_size)[used[index] :]
+        sequences = CONFIRMING * self.plan.validation_examples
+        drawn = {
+            index: run.source.further(Split.VALIDATION, seen[index], sequences, run.spec.train.batch_size)
             for index, run in runs.items()
         }
-        further = {index: batches for index, batches in more.items() if batches}  # a finite split may have no more
+        further = {index: batches for index, batches in drawn.items() if batches}  # a finite split may have no more
         predictions = self.stepper.predict_each(further) if further else {}
         for index, run in runs.items():
             run.early_stopped = index not in further or (

@@ -79,6 +79,10 @@ def test_a_run_is_diagnosed_from_its_weights(command: Command) -> None:
         ),
         (("--set", "modle.norm=pre"), "attnlab: --set modle\n  There is no section 'modle'; did you mean 'model'?"),
         (("--set", "model.nrm=pre"), "attnlab: model.nrm\n  There is no key 'nrm'; did you mean 'norm'?"),
+        (
+            ("--pos", "auto"),
+            "attnlab: --pos\n  'auto' chooses among the runs of a sweep.\n  Sweep with it (attnlab sweep), or name one",
+        ),
         (("--attn", "delta", "--pos", "alibi"), "attnlab: model.position\n  'delta' has no attention scores"),
         (
             ("--length", "9"),

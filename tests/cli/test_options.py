@@ -11,7 +11,9 @@ import pytest
 
 import attnlab
 from attnlab.cli.app import MODULES, Commands
+from attnlab.cli.options import field_settings
 from attnlab.config.experiment import Experiment
+from attnlab.errors import InvalidValueError
 from attnlab.records import Record
 from tests.cli.conftest import Command
 
@@ -37,10 +39,16 @@ def options(command: str) -> set[str]:
 
 @pytest.mark.parametrize("name", [*FIELDS, "vmap", "device", "plugins", "as_json", "quiet"])
 def test_train_and_sweep_have_the_same_option(name: str) -> None:
-    keys = ("opts", "secondary_opts", "default", "help", "metavar", "multiple", "is_flag", "required")
+    keys = {"opts", "secondary_opts", "default", "help", "metavar", "multiple", "is_flag", "required"}
+    keys -= {"help"} if name == "pos" else set()
     train, sweep = (parameters(command)[name] for command in ("train", "sweep"))
     assert {key: getattr(train, key) for key in keys} == {key: getattr(sweep, key) for key in keys}
     assert train.type_descriptor.annotation == sweep.type_descriptor.annotation
+
+
+def test_only_a_sweep_is_said_to_choose_the_position() -> None:
+    helps = {name: parameters(name)["pos"].help for name in ("sweep", "train", "diagnose", "interference")}
+    assert [name for name, text in helps.items() if "auto" in text] == ["sweep"]
 
 
 def test_every_other_option_of_train_is_an_option_of_sweep() -> None:
@@ -166,3 +174,64 @@ def test_the_help_of_sweep_has_the_exit_status(command: Command) -> None:
 def test_the_number_of_sequences_has_one_name() -> None:
     commands = {"generate", "sample", "audit", "evaluate", "diagnose"}
     assert {name for name in MODULES if "--sequences" in options(name)} == commands
+
+
+@pytest.mark.parametrize(
+    ("curriculum", "settings", "training"),
+    [
+        (["1..level"], [], {"": "1..level"}),
+        (["1..level", "length=16..32"], [], {"": "1..level", "length": "16..32"}),
+        (["1..level"], ["task.train.length=16", "task.filler=bag"], {"": "1..level", "length": 16}),
+        (["length=16"], ["task.train=1..level"], {"": "1..level", "length": "16"}),
+    ],
+)
+def test_ranges_of_several_options_are_put_together(
+    curriculum: list[str], settings: list[str], training: dict[str, Any]
+) -> None:
+    assert field_settings(settings, curriculum=curriculum)["task"]["train"] == training
+
+
+@pytest.mark.parametrize(
+    ("curriculum", "settings", "message"),
+    [
+        (["1..2", "1..4"], [], "The range of levels is given twice: '1..2' and '1..4'."),
+        (["pairs=1..2", "pairs=1..4"], [], "'pairs' is given twice: '1..2' and '1..4'."),
+        (["1..level"], ["task.train=1..2"], "The range of levels is given twice: '1..level' and '1..2'."),
+        (["pairs=1..level"], ["task.train.pairs=1..2"], "'pairs' is given twice: '1..level' and '1..2'."),
+        (["1..level"], ["task.train=[1]"], "It cannot be [1]."),
+    ],
+)
+def test_ranges_of_one_option_are_given_once(curriculum: list[str], settings: list[str], message: str) -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        field_settings(settings, curriculum=curriculum)
+    assert (caught.value.where, caught.value.problem) == ("--curriculum", message)
+
+
+@pytest.mark.parametrize("words", [("--curriculum", "pairs=1..2"), ("--set", "task.train.pairs=1..2")])
+def test_ranges_of_the_levels_and_of_their_option_are_one(command: Command, words: tuple[str, ...]) -> None:
+    result = command("train", "--task", "recall", "--curriculum", "1..level", *words, "--quiet")
+    assert result.status == 2
+    assert "task.train.pairs\n  'pairs' is given twice: '1..level' and '1..2'." in result.error
+
+
+def test_what_is_no_section_is_left_to_the_plan() -> None:
+    assert field_settings(["task=3"], curriculum=["1..2"])["task"] == 3
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"curriculum": {"level": "1..level", "pairs": "1..2"}},
+        {"curriculum": "1..level", "options": {"train": {"pairs": "1..2"}}},
+        {"curriculum": {"pairs": "1..level"}, "options": {"train": {"pairs": "1..2"}}},
+    ],
+)
+def test_python_takes_ranges_of_one_option_once(given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValueError, match="'pairs' is given twice: '1"):
+        attnlab.train("recall", "softmax", store=None, **given)
+
+
+def test_an_option_of_training_that_is_no_word_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match="1 is no option of the task") as caught:
+        attnlab.train("recall", "softmax", curriculum={1: "1..2"}, store=None)  # type: ignore[dict-item]
+    assert caught.value.where == "task.train"

@@ -60,6 +60,14 @@ def test_a_file_gives_its_name() -> None:
     [
         ({"grid": {"lr": []}}, "grid.lr\n  It cannot be []."),
         ({"grid": {"lrr": [1]}}, "grid.lrr\n  There is no key 'lrr'; did you mean 'lr'?"),
+        (
+            {"grid": {"curriculum": ["1..2"]}},
+            "grid.curriculum\n  There is no key 'curriculum'.\n  Write task.train",
+        ),
+        (
+            {"until": "decided", "budget": "0.4s"},
+            "--budget\n  It cannot be '0.4s'.\n  Write a time such as 90s, 20m or 1h30m, between a second and a year.",
+        ),
         ({"grid": {"lr": [1], "train.lr": [2]}}, "grid.train.lr\n  'train.lr' is varied twice."),
         ({"grid": {"attention": ["gpam"]}, "attention": "softmax"}, "--grid\n  'attention' is varied twice."),
         ({"grid": {"model.position": ["none"]}, "position": "none"}, "--grid\n  'position' is varied twice."),

@@ -80,11 +80,19 @@ def test_a_card_shows_the_documentation_of_a_part(fold: Entry[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("reverse", ", trained on 1..level"), ("copy-length", ", trained on 1..16")]
+    ("name", "words"),
+    [
+        ("reverse", ", trained on symbols 1..level"),
+        ("copy-length", ", trained on symbols 1..16"),
+        ("depo", ", trained on fewest_hops 1, fewest_nodes 3"),
+        ("k-hop-16", ", trained on hops 16, fewest_hops 0"),
+        ("copy", "(default 16)"),
+    ],
 )
 def test_a_card_tells_what_a_ladder_is_trained_on(fold: Entry[Any], name: str, words: str) -> None:
-    lines = drawn(Card(fold, "shape", ladders=[find_ladder(name)]))
-    assert next(line for line in lines if line.startswith(f"Ladder {name}: ")).endswith(words)
+    (line,) = Card(fold, "shape", ladders=[find_ladder(name)]).ladder_lines()
+    assert line.startswith(f"Ladder {name}: ")
+    assert line.endswith(words)
 
 
 def test_a_card_names_the_source_even_where_the_documentation_does_not(fold: Entry[Any]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,9 @@ from attnlab.errors import InterruptedTraining
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage.arrays import Arrays
-from attnlab.tasks import Batch, Split, Task
-from attnlab.tasks.io.streams import Source, build
+from attnlab.tasks import IGNORE, Batch, Split, Task
+from attnlab.tasks.io.ladders import find_ladder, task_spec
+from attnlab.tasks.io.streams import Source, build, generator
 from attnlab.training.events import Event, RunFinished, RunStarted, StepsTaken, Validated
 from attnlab.training.loop import CONFIRMING, Loop, score_predictions
 from attnlab.training.run import train_runs
@@ -252,8 +255,13 @@ def test_a_solved_run_stops() -> None:
     assert [point.accuracy >= 0.99 for point in record.history] == [False] * (len(record.history) - 1) + [True]
 
 
-def test_a_run_that_more_sequences_do_not_confirm_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = tiny(max_steps=40, eval_every=8, validation_examples=16, batch_size=8, early_stop_accuracy=0.5)
+@pytest.mark.parametrize(
+    ("batch_size", "indices", "size"), [(8, range(2, 10), 8), (64, range(1, 2), 64)], ids=["small", "large"]
+)
+def test_a_run_that_more_sequences_do_not_confirm_goes_on(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int, indices: range, size: int
+) -> None:
+    spec = tiny(max_steps=40, eval_every=8, validation_examples=16, batch_size=batch_size, early_stop_accuracy=0.5)
     sizes: list[int] = []
     confirming: list[Any] = []
 
@@ -272,18 +280,19 @@ def test_a_run_that_more_sequences_do_not_confirm_goes_on(monkeypatch: pytest.Mo
     (record,) = train_runs([spec])
     assert (record.steps, record.early_stopped) == (24, True)
     assert sizes[:6] == [16, CONFIRMING * 16] * 3  # the test follows
-    split = Source(spec.task, spec.seed).held_out(Split.VALIDATION, (1 + CONFIRMING) * 16, 8)
-    further = np.concatenate([batch.inputs_BT for batch in split[2:]])  # two batches are validated on
-    assert all(np.array_equal(one, further) for one in confirming)
+    task = build(spec.task)  # the batches before are those that are validated on
+    further = [task.sample(generator(spec.seed, Split.VALIDATION, index), size).inputs_BT for index in indices]
+    assert all(np.array_equal(one, np.concatenate(further)) for one in confirming)
 
 
-def test_the_sequences_that_confirm_are_others_of_the_same_split() -> None:
-    source = Source(tiny().task, 0)
-    few, many = (source.held_out(Split.VALIDATION, count, 8) for count in (16, 80))
-    assert len(few) == 2
-    assert len(many) == 10
-    for one, other in zip(few, many, strict=False):
-        assert np.array_equal(one.inputs_BT, other.inputs_BT)
+def test_a_finite_split_without_further_sequences_needs_no_confirmation(tmp_path: Path) -> None:
+    rows = [{"inputs": [index % 2] * 2, "targets": [IGNORE, index % 2]} for index in range(40)]
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    task = task_spec(find_ladder("file"), {"path": str(path), "shift": False}, None)
+    spec = tiny(task=task, max_steps=400, lr=2e-2, eval_every=10, validation_examples=64, early_stop_accuracy=1.0)
+    (record,) = train_runs([spec])
+    assert (record.early_stopped, record.history[-1].accuracy) == (True, 1.0)
 
 
 def test_a_run_solved_at_its_last_step_did_not_stop_early() -> None:

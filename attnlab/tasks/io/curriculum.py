@@ -5,6 +5,7 @@
     3..40 -> 3..80 -> 3..160      likewise, past ranges at equal distances
     3..40 | 3..80 | 3..160        stages of equally many steps
     4 -> 16                       one value at a time
+    1..level                      up to the level of each run; so may any range end
 
 With n ranges of which range j has the lower end a_j, at step s = 0 .. S - 1 of S, where x = s (n - 1) / (S - 1):
 
@@ -24,8 +25,13 @@ from typing import Any
 from attnlab.errors import InvalidValueError
 
 MOVING, STAGES = "->", "|"
-RANGE = re.compile(r"(-?\d+)(?:\.\.(-?\d+))?")
-HINT = "Write lo..hi, or several with -> (moving) or | (stages) between them: 3..40 -> 3..160."
+LEVEL = "level"
+"""The level of each run, at the end of a range."""
+RANGE = re.compile(rf"(-?\d{{1,30}})(?:\s*\.\.\s*(-?\d{{1,30}}|{LEVEL}))?")
+HINT = (
+    "Write lo..hi, or lo..level to end at each level; several with -> (moving) or | (stages) between them: "
+    "3..40 -> 3..160."
+)
 
 Range = tuple[int, int]
 """Both ends of a range, inclusive."""
@@ -78,6 +84,85 @@ class Curriculum:
         return f" {STAGES if self.in_stages else MOVING} ".join(words)
 
 
+@dataclass(frozen=True)
+class WrittenRanges:
+    """Ranges as they are written, before the level of a run is known.
+
+    Args:
+        ranges: Both ends of each, inclusive; an upper end of None is the level.
+        in_stages: Whether each holds for equally many steps; otherwise the ends move from one to the next.
+    """
+
+    ranges: tuple[tuple[int, int | None], ...]
+    in_stages: bool = False
+
+    @property
+    def ends_at_level(self) -> bool:
+        """Whether a range ends at the level."""
+        return any(high is None for _, high in self.ranges)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The ends that are numbers, each once."""
+        return sorted({end for ends in self.ranges for end in ends if end is not None})
+
+    def at_level(self, level: int) -> Curriculum:
+        """The ranges of a run.
+
+        Args:
+            level: Its level.
+
+        Returns:
+            The curriculum.
+
+        Raises:
+            InvalidValueError: A range is empty.
+        """
+        ranges = tuple((low, level if high is None else high) for low, high in self.ranges)
+        for low, high in ranges:
+            if low > high:
+                raise InvalidValueError(f"The range {low}..{high} is empty.", f"Write {high}..{low}.")
+        return Curriculum(ranges, self.in_stages)
+
+    def __str__(self) -> str:
+        """As it is written, with one space at each side of an arrow or a bar."""
+        words = [str(low) if low == high else f"{low}..{LEVEL if high is None else high}" for low, high in self.ranges]
+        return f" {STAGES if self.in_stages else MOVING} ".join(words)
+
+
+def parse_written(value: Any) -> WrittenRanges | None:
+    """Read a range or several, of which each may end at the level.
+
+    >>> str(parse_written("1 ..2->1.. level"))
+    '1..2 -> 1..level'
+
+    Args:
+        value: The value of an option.
+
+    Returns:
+        The ranges; None if the value is neither a range nor several.
+
+    Raises:
+        InvalidValueError: A range is empty, or the ranges cannot be read.
+    """
+    if not isinstance(value, str):
+        return None
+    separator = STAGES if STAGES in value else MOVING
+    words = [word.strip() for word in value.split(separator)]
+    found = [RANGE.fullmatch(word) for word in words]
+    if len(words) == 1 and not (found[0] and found[0][2]):
+        return None
+    if not all(found):
+        if not any(found):
+            return None  # words that only look alike
+        raise InvalidValueError(f"The ranges '{value}' cannot be read.", HINT)
+    ends = [(int(one[1]), one[2] or one[1]) for one in found if one]
+    ranges = tuple((low, None if high == LEVEL else int(high)) for low, high in ends)
+    written = WrittenRanges(ranges, in_stages=len(ranges) > 1 and separator == STAGES)
+    written.at_level(max(low for low, _ in ranges))  # ranges of numbers must not be empty
+    return written
+
+
 def parse_curriculum(value: Any) -> Curriculum | None:
     """Read a range or several.
 
@@ -90,28 +175,13 @@ def parse_curriculum(value: Any) -> Curriculum | None:
         value: The value of an option.
 
     Returns:
-        The curriculum; None if the value is neither a range nor several.
+        The curriculum; None if the value is neither a range nor several, or if one ends at a level.
 
     Raises:
         InvalidValueError: A range is empty, or the ranges cannot be read.
     """
-    if not isinstance(value, str):
-        return None
-    separator = STAGES if STAGES in value else MOVING
-    words = [word.strip() for word in value.split(separator)] if separator in value else [value]
-    found = [RANGE.fullmatch(word) for word in words]
-    if len(words) == 1 and not (found[0] and found[0][2]):
-        return None
-    if not all(found):
-        if not any(found):
-            return None  # words that only look alike
-        problem = f"The ranges '{value}' cannot be read."
-        raise InvalidValueError(problem, HINT)
-    ranges = [(int(one[1]), int(one[2] or one[1])) for one in found if one]
-    for low, high in ranges:
-        if low > high:
-            raise InvalidValueError(f"The range {low}..{high} is empty.", f"Write {high}..{low}.")
-    return Curriculum(tuple(ranges), in_stages=len(ranges) > 1 and separator == STAGES)
+    written = parse_written(value)
+    return None if written is None or written.ends_at_level else written.at_level(0)
 
 
 def _between(first: int, last: int, part: int, whole: int) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -12,7 +11,7 @@ from attnlab.config.ladder import Ladder, ladder
 from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError, echo, unknown
 from attnlab.specs import Level, TaskSpec
 from attnlab.tasks.base import TASKS
-from attnlab.tasks.io.curriculum import parse_curriculum
+from attnlab.tasks.io.ladder_training import at_level, checked_training, named_training
 
 DATA = (".jsonl", ".npz", ".parquet", ".txt")
 """Suffixes of files of sequences, which are no tasks themselves."""
@@ -24,17 +23,18 @@ def builtin_ladders() -> list[Ladder]:
 
 
 def check_ladder(ladder: Ladder) -> Ladder:
-    """Check that the task of a ladder exists and accepts the ladder's options and levels.
+    """Check that the task of a ladder exists and accepts the ladder's options, levels and training.
 
     Args:
         ladder: The ladder.
 
     Returns:
-        The same ladder.
+        The ladder, with the ranges of its training in one way of writing.
 
     Raises:
         UnknownNameError: The task or an option does not exist; the error names file and line.
-        InvalidValueError: The task does not accept an option or level, or the default is not a level; likewise.
+        InvalidValueError: The task does not accept an option or level, a range of training cannot be read or is empty
+            at a level, or the default is not a level; likewise.
     """
     complexity = ladder.complexity
     if ladder.task not in TASKS:
@@ -57,7 +57,24 @@ def check_ladder(ladder: Ladder) -> Ladder:
         raise InvalidValueError(
             f"The default {ladder.default} is not a level.", f"The levels are {levels}.", where=ladder.where("default")
         )
-    return ladder
+    return _with_checked_training(ladder)
+
+
+def _with_checked_training(ladder: Ladder) -> Ladder:
+    """Check the options that differ in training at every level."""
+    try:
+        named = named_training(ladder, ladder.training)
+    except InvalidValueError as error:
+        raise InvalidValueError(error.problem, error.hint, where=ladder.where("training")) from None
+    training = {}
+    for name, (word, value) in named.items():
+        try:
+            training[name] = checked_training(ladder, name, value)
+            for level in ladder.levels:
+                at_level(training[name], level)
+        except AttnlabError as error:
+            raise error.at(ladder.where("training", *filter(None, [word]))) from None
+    return ladder.model_copy(update={"training": training})
 
 
 def find_ladder(word: str) -> Ladder:
@@ -96,104 +113,6 @@ def find_ladder(word: str) -> Ladder:
     )
 
 
-LEVEL = "level"
-"""The option that the levels set, whatever its name, among options of training; the level, at the end of a range."""
-OWN_END = re.compile(rf"\.\.\s*{LEVEL}\b")
-"""The end of a range that each level has for its own: ``1..level``."""
-
-
-def with_training(ladder: Ladder, training: Any) -> Ladder:
-    """Give a ladder further options that differ in the training split.
-
-    Args:
-        ladder: The ladder.
-        training: Option -> a value, a range ``lo..hi`` or a curriculum (``attnlab.tasks.io.curriculum``), where
-            ``level`` is the option that the levels set; or the ranges of this option alone; None changes nothing. A
-            range ``lo..level`` ends at the level of each run.
-
-    Returns:
-        The ladder; options that it sets already are replaced.
-
-    Raises:
-        UnknownNameError: The task has no such option.
-        InvalidValueError: The task does not accept a value or an end of a range, or ranges cannot be read.
-    """
-    if training is None:
-        return ladder
-    entry = TASKS.entry(ladder.task)
-    given = dict(training) if isinstance(training, Mapping) else {LEVEL: training}
-    if LEVEL in given and LEVEL not in entry.options:
-        given[ladder.complexity] = given.pop(LEVEL)
-    checked = {}
-    for name, value in given.items():
-        try:
-            hardest = at_level(value, ladder.levels[-1])
-            if curriculum := parse_curriculum(hardest):
-                for end in sorted({end for ends in curriculum.ranges for end in ends}):
-                    entry.check(name, end)
-            accepted = str(curriculum) if curriculum else entry.check(name, hardest)
-            checked[name] = value if ends_at_level(value) else accepted
-        except AttnlabError as error:
-            raise error.at(f"task.train.{name}") from None
-    return ladder.model_copy(update={"training": {**ladder.training, **checked}})
-
-
-def ends_at_level(value: Any) -> bool:
-    """Whether a range of training ends at the level of each run.
-
-    >>> ends_at_level("1..level"), ends_at_level("1..40"), ends_at_level(3)
-    (True, False, False)
-
-    Args:
-        value: A value of training.
-
-    Returns:
-        Whether it does.
-    """
-    return isinstance(value, str) and OWN_END.search(value) is not None
-
-
-def at_level(value: Any, level: Any) -> Any:
-    """Write the level of a run into its ranges of training.
-
-    >>> at_level("1..2 -> 1..level", 16)
-    '1..2 -> 1..16'
-
-    Args:
-        value: A value of training.
-        level: The level.
-
-    Returns:
-        The value, without ``level``.
-
-    Raises:
-        InvalidValueError: The level is no integer, or below the range.
-    """
-    if not ends_at_level(value):
-        return value
-    if isinstance(level, bool) or not isinstance(level, int):
-        raise InvalidValueError(f"'{value}' cannot end at the level {level}.", "A range ends at an integer.")
-    ended = OWN_END.sub(f"..{level}", value)
-    try:
-        parse_curriculum(ended)
-    except InvalidValueError as error:
-        problem = f"'{value}' is no range at the level {level}: {error.problem}"
-        raise InvalidValueError(problem, "Let it begin lower, or leave out this level.") from None
-    return ended
-
-
-def shares_training(ladder: Ladder) -> bool:
-    """Whether all levels of a ladder have one training: a range of levels that is the same for all.
-
-    Args:
-        ladder: The ladder.
-
-    Returns:
-        Whether they do.
-    """
-    return ladder.complexity in ladder.training and not any(map(ends_at_level, ladder.training.values()))
-
-
 def task_spec(ladder: Ladder, options: dict[str, Any], level: Any, evaluate: Sequence[Any] | None = None) -> TaskSpec:
     """Specify a ladder's task at one level.
 
@@ -208,7 +127,8 @@ def task_spec(ladder: Ladder, options: dict[str, Any], level: Any, evaluate: Seq
 
     Raises:
         UnknownNameError: The task has no such option.
-        InvalidValueError: The task does not accept an option, or the level is given twice.
+        InvalidValueError: The task does not accept an option, the level is given twice, or a range of training is empty
+            at the level.
     """
     entry = TASKS.entry(ladder.task)
     complexity = ladder.complexity
@@ -226,9 +146,14 @@ def task_spec(ladder: Ladder, options: dict[str, Any], level: Any, evaluate: Seq
     chosen = options.get(complexity, ladder.default if level is None else level)
     try:
         complete = entry.cls.resolve_options(entry.complete({**ladder.options, **options, complexity: chosen}))
-        train = {name: _as_written(at_level(value, chosen)) for name, value in ladder.training.items()}
     except AttnlabError as error:
         raise error.at(ladder.name) from None
+    train = {}
+    for name, value in ladder.training.items():
+        try:
+            train[name] = at_level(value, chosen)
+        except AttnlabError as error:
+            raise error.at(f"task.train.{name}") from None
     others = tuple(level for level in (ladder.evaluate if evaluate is None else evaluate) if level != chosen)
     return TaskSpec(
         name=entry.name,
@@ -239,9 +164,3 @@ def task_spec(ladder: Ladder, options: dict[str, Any], level: Any, evaluate: Seq
         version=entry.version,
         code_digest=entry.code_to_plan.digest,
     )
-
-
-def _as_written(value: Any) -> Any:
-    """A value of training; a curriculum in one way of writing, so that equal ones are one run."""
-    curriculum = parse_curriculum(value)
-    return str(curriculum) if curriculum and curriculum.changes else value

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attnlab.config.experiment import LadderLevels
 from attnlab.config.ladder import Ladder
-from attnlab.tasks.io.ladders import shares_training, with_training
+from attnlab.tasks.io.ladder_training import shares_training, with_training
 from attnlab.tasks.io.streams import parse_range
 
-TRAINING = "task.train."
-"""Before the name of an option that differs in training, in a key."""
 
-
-def trained_ladder(entry: LadderLevels, ladder: Ladder, setting: Mapping[str, Any]) -> Ladder:
-    """Give a ladder the options of training that an experiment sets.
+def trained_ladder(entry: LadderLevels, ladder: Ladder) -> Ladder:
+    """Give a ladder the options of training of an entry that has been checked.
 
     Args:
         entry: The ladder and its levels, as the experiment has them.
         ladder: That ladder.
-        setting: One combination of what varies: dotted key -> value.
 
     Returns:
-        The ladder; an option of the combination goes before one of the entry.
+        The ladder.
 
     Raises:
         UnknownNameError: The task has no such option.
         InvalidValueError: The task does not accept a value.
     """
-    own = {key.removeprefix(TRAINING): value for key, value in setting.items() if key.startswith(TRAINING)}
-    for training in (entry.training or None, entry.options.get("train"), setting.get("task.train"), own or None):
+    for training in (entry.training or None, entry.options.get("train")):
         ladder = with_training(ladder, training)
     return ladder
 
@@ -52,8 +47,10 @@ def levels_to_run(entry: LadderLevels, ladder: Ladder) -> Iterator[tuple[Any, tu
     if not shares_training(ladder):
         yield from ((level, entry.evaluate) for level in levels)
         return
-    ends = parse_range(ladder.training[ladder.complexity])
-    own = ends[1] if ends and ends[1] in levels else ladder.default if ladder.default in levels else levels[0]
+    drawn = ladder.training[ladder.complexity]
+    ends = parse_range(drawn)
+    hardest = ends[1] if ends else drawn
+    own = next((level for level in (hardest, ladder.default) if level in levels), levels[0])
     others = (*levels, *(ladder.evaluate if entry.evaluate is None else entry.evaluate))
     yield own, tuple(level for level in dict.fromkeys(others) if level != own)
 

@@ -6,7 +6,7 @@ and a run that is resumed needs no stored random state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from attnlab.tasks.base import TASKS, Batch, Split, Task
 from attnlab.tasks.io.buckets import batch_rows
 from attnlab.tasks.io.curriculum import Range, parse_curriculum
 from attnlab.tasks.io.size_check import check_options, check_task
-from attnlab.tasks.io.training_set import TrainingSet, distinct, finite
+from attnlab.tasks.io.training_set import TrainingSet, distinct, finite, unseen
 
 
 def generator(seed: int, split: Split, index: int = 0) -> np.random.Generator:
@@ -191,9 +191,33 @@ class Source:
         if finite is not None:
             yield from finite
             return
-        size = batch_rows(batch, split_task.length)
-        for index, start in enumerate(range(0, sequences, size)):
-            yield split_task.sample(generator(self.seed, split, index), min(size, sequences - start))
+        yield from self._sampled(split, split_task, sequences, batch)
+
+    def further(self, split: Split, seen: Sequence[Batch], sequences: int, batch: int) -> list[Batch]:
+        """Draw sequences of a held-out split beyond those of :meth:`held_out`, at the task's own level.
+
+        Args:
+            split: The split.
+            seen: All batches that ``held_out`` drew of it.
+            sequences: The number of further sequences; a finite data set has fewer if it has no more, and of a mixture
+                with one there are up to as many more as were seen.
+            batch: Most sequences of a batch, as in that call.
+
+        Returns:
+            The batches; none where a finite data set has been seen as a whole.
+        """
+        split_task = self.task.for_split(split)
+        count = sum(len(one.inputs_BT) for one in seen) + sequences
+        finite = split_task.held_out(generator(self.seed, split), count, batch)
+        if finite is not None:
+            return unseen(finite, seen)
+        return list(self._sampled(split, split_task, sequences, batch, first=len(seen)))
+
+    def _sampled(self, split: Split, task: Task, sequences: int, batch: int, first: int = 0) -> Iterator[Batch]:
+        """Sample batches of a split, from the batch of an index on."""
+        size = batch_rows(batch, task.length)
+        for index, start in enumerate(range(0, sequences, size), start=first):
+            yield task.sample(generator(self.seed, split, index), min(size, sequences - start))
 
     def diagnostics_batch(self, sequences: int) -> Batch:
         """Draw validation material at the task's own level from a stream that only diagnostics use.

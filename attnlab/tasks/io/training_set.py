@@ -12,7 +12,7 @@ Letters  B sequences of a batch, M of a group.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import final
 
 import numpy as np
@@ -134,6 +134,35 @@ def distinct(draw: Draw, count: int) -> list[Batch]:
         elif without_new == PATIENCE:
             raise _too_few(len(seen), count)
     return kept
+
+
+def unseen(batches: Iterable[Batch], seen: Iterable[Batch]) -> list[Batch]:
+    """Keep the sequences that are not among others.
+
+    Two sequences are one if they agree up to their last supervised position: what follows is padding, or changes no
+    answer of a causal model.
+
+    Args:
+        batches: The sequences.
+        seen: Those to leave out.
+
+    Returns:
+        The others, in their order; no batch is empty.
+    """
+    known = {key for batch in seen for key in _up_to_the_last_target(batch)}
+    kept = []
+    for batch in batches:
+        rows = [row for row, key in enumerate(_up_to_the_last_target(batch)) if key not in known]
+        if rows:
+            kept.append(take_rows(batch, np.array(rows)))
+    return kept
+
+
+def _up_to_the_last_target(batch: Batch) -> Iterator[bytes]:
+    """The inputs and targets of each sequence, without what follows its last supervised position."""
+    for inputs_T, targets_T in zip(batch.inputs_BT, batch.targets_BT, strict=True):
+        end = int(np.flatnonzero(targets_T != IGNORE).max(initial=-1)) + 1
+        yield inputs_T[:end].tobytes() + targets_T[:end].tobytes()
 
 
 def finite(batches: Iterable[Batch], count: int) -> list[Batch]:

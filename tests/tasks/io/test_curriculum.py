@@ -18,7 +18,8 @@ from attnlab.experiments.plan import plan
 from attnlab.experiments.request import parse_request
 from attnlab.specs import RunSpec, TaskSpec
 from attnlab.tasks.io.curriculum import Curriculum, parse_curriculum
-from attnlab.tasks.io.ladders import find_ladder, task_spec, with_training
+from attnlab.tasks.io.ladder_training import with_training
+from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source, parse_range
 from attnlab.training.eval_levels import trained_length
 from attnlab.training.run import train_runs
@@ -68,6 +69,7 @@ def test_stages_have_equally_many_steps(steps: int, lengths: list[int]) -> None:
         ("1..2|1..4", "1..2 | 1..4"),
         ("2..2 -> 8", "2 -> 8"),
         ("1..40", "1..40"),
+        (" 1 .. 40", "1..40"),
     ],
 )
 def test_equal_curricula_are_written_alike(written: str, text: str) -> None:
@@ -76,7 +78,7 @@ def test_equal_curricula_are_written_alike(written: str, text: str) -> None:
     assert parse_range(written) == parsed(written).final
 
 
-@pytest.mark.parametrize("value", [4, 0.5, None, True, "causal", "5..", "a -> b", "1..2 ", "", (1, 2), "->"])
+@pytest.mark.parametrize("value", [4, 0.5, None, True, "causal", "5..", "a -> b", "1..level", "", (1, 2), "->"])
 def test_other_values_are_no_curriculum(value: Any) -> None:
     assert parse_curriculum(value) is None
 
@@ -85,7 +87,7 @@ def test_other_values_are_no_curriculum(value: Any) -> None:
     ("value", "message"),
     [
         ("3..40 -> 160..3", "The range 160..3 is empty.\n  Write 3..160."),
-        ("3..40 -> ", "The ranges '3..40 -> ' cannot be read.\n  Write lo..hi, or several with"),
+        ("3..40 -> ", "The ranges '3..40 -> ' cannot be read.\n  Write lo..hi, or lo..level to end"),
         ("3..40 | 3..80 -> 3..160", "The ranges '3..40 | 3..80 -> 3..160' cannot be read."),
         ("3..40 -> long", "The ranges '3..40 -> long' cannot be read."),
     ],

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +10,8 @@ import pytest
 
 from attnlab.errors import InvalidValueError, UnknownNameError
 from attnlab.specs import TaskSpec
-from attnlab.tasks import Split
+from attnlab.tasks import Batch, Split
+from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source, build, generator, parse_range
 
 COPY = TaskSpec(name="copy", options={"symbols": 8})
@@ -113,7 +117,7 @@ def test_an_invalid_training_option_is_refused_at_once(
     assert str(caught.value).startswith(f"  {message}")
 
 
-@pytest.mark.parametrize("value", [4, "4", "a..b", "1..2..3", "1...2", None, "1..2 "])
+@pytest.mark.parametrize("value", [4, "4", "a..b", "1..2..3", "1...2", None, "1..2+"])
 def test_values_that_are_not_ranges(value: Any) -> None:
     assert parse_range(value) is None
 
@@ -126,3 +130,52 @@ def test_ranges(value: str, ends: tuple[int, int]) -> None:
 def test_build_refuses_an_unknown_task() -> None:
     with pytest.raises(UnknownNameError, match=r"There is no task 'copi'; did you mean 'copy'\?"):
         build(TaskSpec(name="copi"))
+
+
+def rows_of(batches: Sequence[Batch]) -> list[tuple[int, ...]]:
+    return [tuple(row) for batch in batches for row in batch.inputs_BT.tolist()]
+
+
+@pytest.mark.parametrize(("sequences", "batch"), [(256, 64), (512, 64), (1280, 64), (64, 256), (8, 64), (100, 64)])
+def test_further_sequences_are_as_many_as_asked_for_and_others(sequences: int, batch: int) -> None:
+    source = Source(TaskSpec(name="copy", options={"symbols": 16}), seed=0)
+    seen = source.held_out(Split.VALIDATION, sequences, batch)
+    further = source.further(Split.VALIDATION, seen, 4 * sequences, batch)
+    assert len(rows_of(further)) == 4 * sequences
+    assert not set(rows_of(further)) & set(rows_of(seen))
+    assert max(len(one.inputs_BT) for one in further) <= batch
+
+
+def two_lengths(folder: Path) -> str:
+    """A file of rows of two lengths, 500 of each; no two rows are alike."""
+    path = folder / "two.jsonl"
+    lines = []
+    for number in range(1000):
+        inputs = [int(digit) for digit in f"{number:010b}"] + [2] * (14 if number % 2 else 0)
+        lines.append(json.dumps({"inputs": inputs, "targets": [-100] * (len(inputs) - 1) + [number % 2]}))
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+@pytest.mark.parametrize(("sequences", "more"), [(16, 64), (40, 60), (100, 0), (256, 0)])
+def test_further_rows_of_a_file_are_others_of_the_same_split(tmp_path: Path, sequences: int, more: int) -> None:
+    task = task_spec(find_ladder("file"), {"path": two_lengths(tmp_path), "shift": False}, None)
+    source = Source(task, seed=0)
+    seen = source.held_out(Split.VALIDATION, sequences, 64)
+    further = source.further(Split.VALIDATION, seen, 4 * sequences, 64)
+    split = rows_of(source.held_out(Split.VALIDATION, 100, 64))
+    assert len(rows_of(further)) == more
+    assert not set(rows_of(further)) & set(rows_of(seen))
+    assert set(rows_of(further)) <= set(split)
+    if more:
+        assert {len(row) for row in rows_of(further)} == {10, 24}
+
+
+def test_further_sequences_of_a_mixture_with_a_file_repeat_none(tmp_path: Path) -> None:
+    parts = [f"file:path={two_lengths(tmp_path)},shift=false", "copy:symbols=12"]
+    source = Source(task_spec(find_ladder("mixture"), {"tasks": parts}, None), seed=0)
+    seen = source.held_out(Split.VALIDATION, 32, 16)
+    further = source.further(Split.VALIDATION, seen, 128, 16)
+    assert not set(rows_of(further)) & set(rows_of(seen))
+    assert 128 <= len(rows_of(further)) <= 160
+    assert np.bincount(np.concatenate([source.task.subtask_of(one) for one in further])).min() > 32

@@ -10,10 +10,10 @@ import pytest
 
 from attnlab.errors import InvalidValueError
 from attnlab.specs import TaskSpec
-from attnlab.tasks import Batch
+from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
-from attnlab.tasks.io.training_set import take_rows
+from attnlab.tasks.io.training_set import take_rows, unseen
 
 COPY = TaskSpec(name="copy", options={"symbols": 6, "alphabet": 8}, complexity="symbols")
 RANGED = TaskSpec(name="copy", options={"symbols": 6, "alphabet": 8}, complexity="symbols", train={"symbols": "3..6"})
@@ -95,3 +95,11 @@ def test_rows_are_taken_with_all_their_accepted_answers() -> None:
     assert taken.inputs_BT.tolist() == [[2, 3], [4, 5], [0, 1], [2, 3]]
     assert taken.accepted_NW is not None
     assert taken.accepted_NW.tolist() == [[2, 8], [3, 9], [1, 7], [2, 8], [3, 9]]
+
+
+def test_sequences_that_differ_after_their_last_target_alone_are_one() -> None:
+    seen = Batch(np.array([[1, 2, 0], [3, 4, 5]]), np.array([[IGNORE, 7, IGNORE], [IGNORE, 8, 9]]))
+    longer = np.array([[1, 2, 9, 9], [3, 4, 5, 0], [3, 4, 6, 0], [1, 2, 0, 0]])
+    targets = np.array([[IGNORE, 7, IGNORE, IGNORE], [IGNORE, 8, 9, IGNORE], [IGNORE, 8, 9, IGNORE], [IGNORE, 6] * 2])
+    (kept,) = unseen([Batch(longer, targets), seen], [seen])
+    assert kept.inputs_BT.tolist() == longer[2:].tolist()
