@@ -58,7 +58,7 @@ class Comba(GatedDeltaNet):
 
     def rule(self, qkv: QKV) -> Rule:
         """What is read is divided by the decay, since the rule decays first."""
-        rule = super().rule(qkv)
+        rule = super().rule(qkv).explicit()
         assert rule.decays_BHSC is not None
         decays = rule.decays_BHSC.clamp_min(STRONGEST)
         feedback_H11 = at_least_float32(self.feedback_H).sigmoid()[:, None, None]

@@ -156,7 +156,9 @@ class DeltaNet(DeltaRule):
         if self.steps > 1:
             keys, strengths = (as_tokens(part, self.steps) for part in (keys, strengths))
             queries, decays = at_last(queries, self.steps), [at_first(decay, self.steps) for decay in decays]
-        return Rule(queries, keys, strengths * keys, decays_BHSC=decays[0] if decays else None)
+        single = strengths.shape[-1] < keys.shape[-1]  # loops multiply the keys themselves
+        erasures = at_least_float32(strengths) if single else strengths * keys
+        return Rule(queries, keys, erasures, decays_BHSC=decays[0] if decays else None)
 
     def weights(self, qkv: QKV, position: Position) -> Tensor:
         """The closed form, B x H x T x S; with several steps per token B x HN x T x S, one matrix for each."""

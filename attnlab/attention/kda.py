@@ -125,7 +125,7 @@ class Kda(DeltaNet):
             return self.preconditioner.scale_writes(rule, qkv)
         if not self.separate:
             return rule
-        return rule._replace(removals_BHSC=rule.erasures_BHSC, erasures_BHSC=rule.removals_BHSC)
+        return rule._replace(removals_BHSC=rule.explicit().erasures_BHSC, erasures_BHSC=rule.removals_BHSC)
 
     @property
     def separate(self) -> bool:

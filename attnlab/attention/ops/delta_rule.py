@@ -46,13 +46,23 @@ class Rule(NamedTuple):
     removals_BHSC: Tensor
     """r, with which the decayed state is read."""
     erasures_BHSC: Tensor
-    """e, at which the value read is subtracted."""
+    """e, at which the value read is subtracted; or with one channel the strength b where e = b r."""
     writes_BHSC: Tensor | None = None
     """k; None where it is e."""
     decays_BHSC: Tensor | None = None
     """log a, at most zero, per channel or (one channel) per token; None without decay."""
     self_weights_BHT1: Tensor | None = None
     """The weight of each query's own value, added to the output of the state; None is zero."""
+
+    def explicit(self) -> Rule:
+        """Write e out.
+
+        Returns:
+            The same rule, with all channels of e.
+        """
+        if self.erasures_BHSC.shape[-1] == self.removals_BHSC.shape[-1]:
+            return self
+        return self._replace(erasures_BHSC=self.erasures_BHSC * self.removals_BHSC)
 
 
 class DeltaRule(Attention, ABC):
@@ -110,6 +120,7 @@ def closed_form(rule: Rule, start: int = 0) -> Tensor:
     Returns:
         B x H x T x S.
     """
+    rule = rule.explicit()
     rows, tokens = rule.queries_BHTC.shape[-2], rule.erasures_BHSC.shape[-2]
     padding = (0, 0, start, tokens - start - rows)
     self_weights = None if rule.self_weights_BHT1 is None else functional.pad(rule.self_weights_BHT1, padding)
@@ -142,7 +153,7 @@ def scan(rule: Rule, values_BHSV: Tensor) -> Tensor:
         return _looped(rule, values_BHSV)
     tokens = values_BHSV.shape[-2]
     size = min(CHUNK, _next_power_of_two(tokens))
-    chunk, values = _rule_chunks(rule, size), _chunks(values_BHSV, size)
+    chunk, values = _rule_chunks(rule.explicit(), size), _chunks(values_BHSV, size)
     readers = torch.stack([chunk.queries_BHTC, chunk.removals_BHSC])
     erased, overlap = decayed_products(readers, chunk.erasures_BHSC, chunk.decays_BHSC).unbind(0)
     decays = values.new_zeros(*values.shape[:-1], 1) if chunk.decays_BHSC is None else chunk.decays_BHSC

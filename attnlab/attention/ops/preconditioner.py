@@ -70,7 +70,7 @@ class Preconditioner(nn.Module):
         """
         decays, strengths = (at_least_float32(tensor) for tensor in qkv.extra[-2:])
         scale = written_scale(rule.removals_BHSC, decays, strengths)
-        return rule._replace(erasures_BHSC=scale * rule.erasures_BHSC)
+        return rule._replace(erasures_BHSC=scale * rule.explicit().erasures_BHSC)
 
 
 def num_preconditioner(width: int, heads: int) -> int:

@@ -55,7 +55,7 @@ def recurrent_outputs(
         keys_BHTC: k; None where it is e.
         log_decays_BHTN: log a, at most 0; N is C, or 1 where channels decay alike; None without decay.
         removals_BHTC: r; None where nothing is erased.
-        erasures_BHTC: e; None where nothing is erased.
+        erasures_BHTC: e, or with one channel the strength b where e = b r; None where nothing is erased.
 
     Returns:
         B x H x T x V.
@@ -69,7 +69,7 @@ def recurrent_outputs(
 
 @final
 class _TokenLoops:
-    """o; of q, r, e, k, a and v, of which those of no channels are not there."""
+    """o; of q, r, e (or b), k, a and v, of which those of no channels are not there."""
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """Compute o."""
@@ -88,10 +88,11 @@ def _run(which: int, inputs: Tensors, others: Tensors) -> None:
     """Call the forward pass (0) or the backward pass (1) for its tensors."""
     from attnlab.attention.ops.recurrence_loops import SEGMENT, Sizes, lanes_for, padded, passes
 
-    queries, removals, _, keys, decays, values = inputs
+    queries, removals, erasures, keys, decays, values = inputs
     batch, heads, tokens, channels = queries.shape
     there = bool(removals.shape[-1]), bool(keys.shape[-1])
-    sizes = Sizes(heads, tokens, channels, values.shape[-1], decays.shape[-1], *there)
+    strengths = 0 < erasures.shape[-1] < channels
+    sizes = Sizes(heads, tokens, channels, values.shape[-1], decays.shape[-1], *there, strengths)
     memories, strides = zip(*(loops.memory_of(one) for one in (*inputs, *others)), strict=True)
     loops.in_threads(
         passes(padded(channels), lanes_for(values.shape[-1]), bool(decays.shape[-1]), *there)[which],

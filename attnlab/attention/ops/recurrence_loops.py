@@ -42,6 +42,8 @@ class Sizes(NamedTuple):
     erases: bool
     has_keys: bool
     """Whether k is given; without it k = e."""
+    strengths: bool
+    """Whether b is given in place of e, which is b r."""
 
 
 def padded(channels: int) -> int:
@@ -111,6 +113,17 @@ def _sum(rows: Numbers, place: int, count: int, memory: Numbers, start: int, str
 
 
 @compiled
+def _share(rows: Numbers, channels: int, strengths: Numbers, start: int, stride: int, padded: int) -> None:
+    """Where e = b r, add the part of its gradient to that of r, and write the terms of that of b in the place of e."""
+    for t in range(len(rows)):
+        strength, r, e = strengths[start + t * stride], rows[t, 2 * padded :], rows[t, 3 * padded :]
+        dr, de = rows[t, 7 * padded :], rows[t, 8 * padded :]
+        for c in range(channels):
+            dr[c] += strength * de[c]
+            e[c] = r[c] * de[c]
+
+
+@compiled
 def _load(
     rows: Numbers,
     value_rows: Numbers,
@@ -135,7 +148,13 @@ def _load(
     _gather(queries, at[0] + start * step[0], step[0], channels, rows, padded)
     if sizes[5]:
         _gather(removals, at[1] + start * step[1], step[1], channels, rows, 2 * padded)
-        _gather(erasures, at[2] + start * step[2], step[2], channels, rows, 3 * padded)
+        if sizes[7]:
+            for t in range(len(rows)):
+                strength, r, e = erasures[at[2] + (start + t) * step[2]], rows[t, 2 * padded :], rows[t, 3 * padded :]
+                for c in range(channels):
+                    e[c] = strength * r[c]
+        else:
+            _gather(erasures, at[2] + start * step[2], step[2], channels, rows, 3 * padded)
     if sizes[6]:
         _gather(keys, at[3] + start * step[3], step[3], channels, rows, 4 * padded)
     _gather(values, at[5] + start * step[5], step[5], sizes[3], value_rows, 0)
@@ -318,9 +337,13 @@ def passes(padded: int, lanes: int, decay: bool, erases: bool, separate: bool) -
                             lanes,
                         )
                 _scatter(rows, 6 * padded, channels, query_grads, at[7] + start * step[7], step[7])
+                if erases and sizes[7]:
+                    _share(rows, channels, erasures, at[2] + start * step[2], step[2], padded)
+                    _sum(rows, 3 * padded, channels, erasure_grads, at[9] + start * step[9], step[9])
+                elif erases:
+                    _scatter(rows, 8 * padded, channels, erasure_grads, at[9] + start * step[9], step[9])
                 if erases:
                     _scatter(rows, 7 * padded, channels, removal_grads, at[8] + start * step[8], step[8])
-                    _scatter(rows, 8 * padded, channels, erasure_grads, at[9] + start * step[9], step[9])
                 if separate or not erases:
                     _scatter(rows, 9 * padded, channels, key_grads, at[10] + start * step[10], step[10])
                 if numbers > 1:

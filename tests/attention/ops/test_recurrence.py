@@ -16,8 +16,8 @@ from tests.builders import noise
 
 pytestmark = pytest.mark.skipif(not loops.works(), reason="numba is the optional extra fast")
 
-FORMS = ["delta", "gated-delta", "kda", "rwkv7", "separate", "gla", "scalar"]
-"""Which of keys and decays there are, named after an attention that has them."""
+FORMS = ["delta", "gated-delta", "kda", "rwkv7", "separate", "gla", "scalar", "strength", "strength, decayed"]
+"""Which of keys and decays there are, named after an attention that has them; a strength is b where e = b r."""
 
 
 def drawn(form: str, tokens: int, *, batch: int = 2, heads: int = 2, channels: int = 8, columns: int = 6) -> Rule:
@@ -28,8 +28,15 @@ def drawn(form: str, tokens: int, *, batch: int = 2, heads: int = 2, channels: i
 
     queries, values, keys = heads_of(channels, 0), heads_of(columns, 1), heads_of(channels, 2)
     removals = torch.nn.functional.normalize(heads_of(channels, 3), dim=-1)
-    erasures = removals * heads_of(1, 4).sigmoid()
-    decays = {"gated-delta": 1, "scalar": 1, "kda": channels, "rwkv7": channels, "gla": channels}.get(form, 0)
+    erasures = heads_of(1, 4).sigmoid() * (1 if form.startswith("strength") and channels > 1 else removals)
+    decays = {
+        "strength, decayed": channels,
+        "gated-delta": 1,
+        "scalar": 1,
+        "kda": channels,
+        "rwkv7": channels,
+        "gla": channels,
+    }.get(form, 0)
     rule = Rule(
         queries,
         removals,
