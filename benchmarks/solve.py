@@ -36,6 +36,7 @@ RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "muon": (RECALL_MODEL, MUON),
     "adamw": (RECALL_MODEL, ADAMW),
     "muon, learned positions": ({**RECALL_MODEL, "position": "learned"}, MUON),
+    "muon, fourier positions": ({**RECALL_MODEL, "position": "fourier"}, MUON),
     "muon, no qk_norm": ({**RECALL_MODEL, "modifiers": {}}, MUON),
     "muon, untied embeddings": ({**RECALL_MODEL, "tie_embeddings": False}, MUON),
     "muon, the default model": ({}, MUON),
