@@ -184,13 +184,16 @@ def _outcome(claim: Claim, mine: Sequence[Sample], other: Sequence[Sample] = (),
 def _missing(claim: Claim, sides: Sequence[Mapping[str, Any]], found: Sequence[Strata], plan: Plan) -> str:
     """Which levels are to be run before a claim can be judged, in words; empty where none are missing."""
     run = [{(location[0], location[-1]) for location in side} for side in found]
-    missing = dict.fromkeys(
+    unrun = {
         (one.task, one.level)
         for side, done in zip(sides, run, strict=True)
         for one in levels_of(plan, side)
         if (one.task, one.level) not in done and (one.is_own or claim.metric not in TIME_METRICS)
+    }
+    done, missing = (
+        sorted(places, key=lambda place: (*place_in(plan, *place), place[0]))
+        for places in (set.union(*run) - unrun, unrun)
     )
-    done = sorted(set.union(*run) - missing.keys(), key=lambda place: (place[0], place_in(plan, *place)))
     if missing and done:
         several = len({task for task, _ in (*done, *missing)}) > 1
         so_far, left = (

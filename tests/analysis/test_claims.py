@@ -240,6 +240,13 @@ def test_a_claim_about_several_levels_waits_for_those_of_the_plan() -> None:
     assert across == ("undecided", "run on one level so far (4), not yet on 8")
 
 
+def test_levels_that_are_missing_are_listed_in_the_order_of_the_plan() -> None:
+    records = [*both(HIGH, LOW, pairs=4), *seeds(HIGH, attention="expressive", pairs=2)]
+    claim = Claim(says="so", of={"attention": "expressive"}, than=BETTER["than"], expect="greater")
+    (found,) = check_claims([claim], records, plan=plan_of({"ladder": "recall", "levels": [2, 4, 8]}))
+    assert found.evidence == "run on one level so far (4), not yet on 2, 8"
+
+
 def test_times_are_not_waited_for_on_levels_that_are_only_tested() -> None:
     plan = plan_of({"ladder": "recall", "levels": [4], "evaluate": [8]})
     records = [run(seed=seed, pairs=4, other_levels={8: 0.5}) for seed in range(6)]
