@@ -17,7 +17,8 @@ from typing import Annotated, final
 from pydantic import Field
 from torch import Tensor
 
-from attnlab.attention.base import Attention, register
+from attnlab.attention.base import Attention, Position, register
+from attnlab.attention.ops.banded import banded, takes_blocks
 from attnlab.attention.ops.selection import checked_size, key_indices, query_indices
 from attnlab.tensors import QKV, LayerContext
 
@@ -49,6 +50,14 @@ class Window(Attention):
     def state_size(self, tokens: int) -> int:
         """A key and a value for each token of the window, without the next one, and for each sink."""
         return super().state_size(min(tokens, self.window - 1 + self.sinks))
+
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
+        """Blocks of queries with the keys of their windows, where these are few; weighted sums of the values."""
+        tokens = qkv.keys_BHSC.shape[-2]
+        whole = qkv.start == 0 and qkv.queries_BHTC.shape[:-1] == qkv.keys_BHSC.shape[:-1]
+        if self.fast and whole and not self.biased and takes_blocks(tokens, self.window, self.sinks):
+            return banded(qkv, self.window, self.sinks)
+        return super().attend(qkv, position)
 
     def mask(self, qkv: QKV) -> Tensor:
         """True in the window and at the sinks, T x S."""

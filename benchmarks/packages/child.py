@@ -18,7 +18,10 @@ RESULT = "RESULT "
 
 
 def measure_all(
-    cases: Sequence[Case], variables: Mapping[str, str], seconds: float
+    cases: Sequence[Case],
+    variables: Mapping[str, str],
+    seconds: float,
+    program: str = "benchmarks.packages.measure",
 ) -> Iterator[tuple[Case, dict[str, Any]]]:
     """Measure cases in a process, which is started anew after a case that ended it or took too long.
 
@@ -26,6 +29,7 @@ def measure_all(
         cases: The cases.
         variables: The environment of the process.
         seconds: The limit of each case, in seconds.
+        program: The module that measures.
 
     Yields:
         Each case with its result.
@@ -33,7 +37,7 @@ def measure_all(
     child: Child | None = None
     try:
         for case in cases:
-            child = child or Child(variables)
+            child = child or Child(variables, program)
             result = child.measure(case, seconds)
             if result is None:
                 code = child.ended()
@@ -52,10 +56,11 @@ class Child:
 
     Args:
         variables: Its environment.
+        program: The module that measures.
     """
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        words = [sys.executable, "-m", "benchmarks.packages.measure"]
+    def __init__(self, variables: Mapping[str, str], program: str) -> None:
+        words = [sys.executable, "-m", program]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=dict(variables)

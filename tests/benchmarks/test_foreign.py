@@ -13,10 +13,12 @@ from pydantic import ValidationError
 
 from attnlab.attention import ATTENTIONS
 from benchmarks import foreign
+from benchmarks.foreign_speed import row
 from benchmarks.packages import measure
 from benchmarks.packages.case import Case, Equal, Package, Packages, read_packages
 from benchmarks.packages.child import measure_all
 from benchmarks.packages.environment import environment, installed
+from benchmarks.packages.speed import times
 from benchmarks.packages.table import leak, table
 
 MODULES = '''
@@ -191,3 +193,36 @@ def test_a_package_that_cannot_be_installed_is_told_with_the_reason(tmp_path: Pa
     assert not (tmp_path / "env" / "nothing-here==1").exists()
     text = table({"nothing-here==1": {"note": "", "not_installed": reason, "cases": {}}})
     assert f"| nothing-here 1 | not measured: {reason}" in text
+
+
+def test_faster_packages_stand_out_in_the_table_of_times() -> None:
+    result = {"64": [1.25, 1.2, 1.3], "256": [0.5, 0.4, 0.6], "1024": [0.96, 0.9, 1.0]}
+    expected = "| some 1.0 | plain | `softmax` | 1.25 (1.20-1.30) | **0.50 (0.40-0.60)** | 0.96 (0.90-1.00) |"
+    assert row("some 1.0", "plain", "softmax", result) == expected
+    assert row("some 1.0", "plain", "softmax", {"error": "no such class"}).count("|") == expected.count("|")
+
+
+def test_a_module_of_ones_own_is_timed_beside_ours_with_its_weights() -> None:
+    code = """
+import torch
+class Mixer(torch.nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.q, self.k, self.v, self.o = (torch.nn.Linear(width, width, bias=False) for _ in range(4))
+        self.heads = heads
+    def forward(self, x):
+        q, k, v = (m(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for m in (self.q, self.k, self.v))
+        y = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.o(y.transpose(1, 2).flatten(2))
+build = Mixer
+"""
+    copied = {
+        "query.weight": "q.weight",
+        "key.weight": "k.weight",
+        "value.weight": "v.weight",
+        "out_proj.weight": "o.weight",
+    }
+    case = Case(name="own", code=code, equal=Equal(ours="softmax", copied=copied))
+    found = times(case, lengths=(8, 16), rounds=1)
+    assert set(found) == {"8", "16"}
+    assert all(0 < low <= median <= high for median, low, high in found.values())
