@@ -38,7 +38,7 @@ ALL = (
         "default",
         "AdamW at 3e-3, Fourier positions.",
         "What counts where no recipe is named. Softmax and mamba2 leave the plateaus of recall with it, on which they "
-        "stay with plain; expressive and delta take up to twice the steps of plain to reverse and to delay.",
+        "stay with plain; expressive and delta take up to 2.3 times the steps of plain to reverse and to delay.",
     ),
     Recipe(
         "plain",

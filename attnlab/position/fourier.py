@@ -1,6 +1,7 @@
 """Fourier positions: sinusoids up to the highest frequency that whole positions can tell apart, added to the embedding.
 
-    x_t <- x_t + sqrt(2) [sin(t w_m), cos(t w_m)],   w_m = pi base^(-2m / D),  m = 0 .. D/2 - 1
+    x_t <- x_t + sqrt(2) [sin(t w_m), cos(t w_m)]
+    w_m = pi base^(-2m / D),   m = 0 .. D/2 - 1
 
 Sinusoidal positions begin at one radian per token. These begin at half a turn, the Nyquist frequency of a step of one
 token, so that one pair changes sign from each token to the next. The factor gives the sinusoids a mean square of one,
