@@ -31,10 +31,10 @@ from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, RowConstraint, register
 from attnlab.attention.ops.sdpa import empty_scores, sdpa
+from attnlab.attention.ops.unit import head_norm
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, masked_softmax, with_float32
 
@@ -118,9 +118,7 @@ class Differential(Attention):
         """The update of the residual stream; in version 1 each head is normalized and multiplied by 1 - l0."""
         if self.version == 2:
             return super().output(mixed_BHTC, x_BTD)
-        normed_BHTC = functional.rms_norm(
-            mixed_BHTC.to(self.gain_C.dtype), mixed_BHTC.shape[-1:], self.gain_C, eps=1e-5
-        )
+        normed_BHTC = head_norm(mixed_BHTC.to(self.gain_C.dtype), self.gain_C)
         return super().output((1 - self.base) * normed_BHTC, x_BTD)
 
     def noise_weight(self) -> Tensor:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, RowConstraint, register
+from attnlab.attention.ops.unit import head_norm
 from attnlab.attention.talking_heads import HeadMix
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV, LayerContext, LayerInputs, causal_mask
@@ -104,9 +105,7 @@ class MultiToken(Attention):
     def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
         """The update of the residual stream, from normalized outputs of the heads."""
         if self.gain_C is not None:
-            mixed_BHTC = functional.rms_norm(
-                mixed_BHTC.to(self.gain_C.dtype), mixed_BHTC.shape[-1:], self.gain_C, eps=1e-5
-            )
+            mixed_BHTC = head_norm(mixed_BHTC.to(self.gain_C.dtype), self.gain_C)
         return super().output(mixed_BHTC, x_BTD)
 
     def with_previous_rows(self, qkv: QKV) -> tuple[QKV, int]:
