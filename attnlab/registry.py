@@ -254,7 +254,7 @@ class Registry(Generic[T]):
         """
         if not source:
             owner = getattr(name, "__name__", name)  # of the class, if the decorator has no brackets
-            hint = 'Write @register("NAME", source="arXiv:..."), or source="ours".'
+            hint = 'Write its name and its source in the decorator: "NAME", source="arXiv:...", or source="ours".'
             raise PluginError(f"The {self.kind} '{owner}' has no source.", hint)
 
         def add(cls: type[T]) -> type[T]:

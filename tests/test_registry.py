@@ -247,5 +247,5 @@ def test_a_part_without_a_source_is_refused_in_plain_words(plugin: Path, call: s
     with pytest.raises(PluginError) as caught:
         load_plugin(plugin)
     problem = f"The task '{owner}' has no source."
-    hint = 'Write @register("NAME", source="arXiv:..."), or source="ours".'
+    hint = 'Write its name and its source in the decorator: "NAME", source="arXiv:...", or source="ours".'
     assert str(caught.value) == f"--plugin {plugin}\n  {problem}\n  {hint}"

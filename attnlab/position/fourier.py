@@ -27,7 +27,7 @@ from attnlab.position.sinusoidal import sinusoids, token_positions
 from attnlab.tensors import LayerContext
 
 
-@register("fourier", source="attnlab")
+@register("fourier", source="ours")
 @final
 class Fourier(Position):
     """Fixed sines and cosines from half a turn per token down, with a mean square of one, added to the embedding.
