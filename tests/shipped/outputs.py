@@ -120,7 +120,14 @@ def sampled(entry: Entry[Any], folder: Path) -> Output:
 
 
 def default_task(name: str, folder: Path) -> TaskSpec:
-    """A task at the default level of its ladder; tasks of files take one that is written here."""
+    """A task at the default level of its ladder; tasks of files take one that is written here.
+
+    The text of the ladder is the standard library, which is another one in each version of Python.
+    """
+    if name == "text":
+        path = folder / "text.txt"
+        path.write_text("".join(f"{i} squared is {i * i}, and {i} cubed {i**3}.\n" for i in range(2000)))
+        return task_spec(find_ladder(name), {"path": str(path)}, None)
     if name != "file":
         return task_spec(find_ladder(name), {}, None)
     path = folder / "rows.jsonl"

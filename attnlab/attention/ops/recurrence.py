@@ -86,7 +86,7 @@ class _TokenLoops:
 
 def _run(which: int, inputs: Tensors, others: Tensors) -> None:
     """Call the forward pass (0) or the backward pass (1) for its tensors."""
-    from attnlab.attention.ops.recurrence_loops import SEGMENT, Sizes, lanes_for, padded, passes
+    from attnlab.attention.ops.recurrence_loops import SEGMENT, Sizes, group_of, padded, passes
 
     queries, removals, erasures, keys, decays, values = inputs
     batch, heads, tokens, channels = queries.shape
@@ -95,7 +95,7 @@ def _run(which: int, inputs: Tensors, others: Tensors) -> None:
     sizes = Sizes(heads, tokens, channels, values.shape[-1], decays.shape[-1], *there, strengths)
     memories, strides = zip(*(loops.memory_of(one) for one in (*inputs, *others)), strict=True)
     loops.in_threads(
-        passes(padded(channels), lanes_for(values.shape[-1]), bool(decays.shape[-1]), *there)[which],
+        passes(padded(channels), group_of(values.shape[-1]), bool(decays.shape[-1]), *there)[which],
         [np.arange(batch * heads)[:, None]],
         4 * (1 + 3 * which) * queries.numel() * values.shape[-1],
         np.array(sizes),

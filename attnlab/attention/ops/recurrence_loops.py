@@ -6,7 +6,7 @@ time, so that nothing is kept between the passes.
 A tensor is given as all its memory and its first three strides, since its channels lie side by side: the compiler does
 not know that of an array of four axes.
 
-Letters  B batch, H heads, T tokens, C channels of keys, P with padding, V of values, L lanes, N numbers of a (0, 1, C).
+Letters  B batch, H heads, T tokens, C channels of keys, P with padding, V of values, L of a group, N of a (0, 1, C).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ SEGMENT = 64
 """Tokens of which the states are held at a time on the way back, at least."""
 LEAST_CHANNELS = 16
 """Channels of keys are padded to a power of two, at least this one, for which there is code."""
-LANES = (16, 32)
-"""Columns of a state that are computed together: there is code for each of these numbers."""
+GROUPS = (16, 32)
+"""Columns of a group, which are computed together: there is code for each of these numbers."""
 MEMORY, STRIDES, SIZES, INDICES = "float32[::1]", "int64[:, ::1]", "int64[::1]", "int64[:, :]"
 ONE = np.float32(1)
 
@@ -58,16 +58,16 @@ def padded(channels: int) -> int:
     return max(LEAST_CHANNELS, 1 << (channels - 1).bit_length())
 
 
-def lanes_for(columns: int) -> int:
+def group_of(columns: int) -> int:
     """Choose how many columns are computed together.
 
     Args:
         columns: V.
 
     Returns:
-        L: the fewest lanes that hold all columns, or the most that there are.
+        L: the smallest group that holds all columns, or the largest.
     """
-    return next((lanes for lanes in LANES if lanes >= columns), LANES[-1])
+    return next((group for group in GROUPS if group >= columns), GROUPS[-1])
 
 
 @compiled
@@ -168,12 +168,12 @@ def _find(at: Integers, index: int, strides: Integers, heads: int) -> None:
 
 
 @cache
-def passes(padded: int, lanes: int, decay: bool, erases: bool, separate: bool) -> tuple[Any, Any]:
+def passes(padded: int, group: int, decay: bool, erases: bool, separate: bool) -> tuple[Any, Any]:
     """Compile both passes for one kind of recurrence, since what is constant makes the loops twice as fast.
 
     Args:
         padded: P.
-        lanes: L.
+        group: L.
         decay: Whether there is a.
         erases: Whether there are r and e.
         separate: Whether there is k beside e.
@@ -201,9 +201,9 @@ def passes(padded: int, lanes: int, decay: bool, erases: bool, separate: bool) -
         outputs: Numbers,
     ) -> None:
         heads, tokens, columns = sizes[0], sizes[1], sizes[3]
-        width = (columns + lanes - 1) // lanes * lanes
-        held, size = min(segment, tokens), padded * lanes
-        state, change, at = np.empty(width * padded, np.float32), np.empty(lanes, np.float32), np.empty(7, np.int64)
+        width = (columns + group - 1) // group * group
+        held, size = min(segment, tokens), padded * group
+        state, change, at = np.empty(width * padded, np.float32), np.empty(group, np.float32), np.empty(7, np.int64)
         token, value = np.zeros((held, VECTORS * padded), np.float32), np.zeros((held, width), np.float32)
         out = np.empty((held, width), np.float32)
         for place in range(len(indices)):
@@ -227,8 +227,8 @@ def passes(padded: int, lanes: int, decay: bool, erases: bool, separate: bool) -
                     padded,
                 )
                 for i in range(count):
-                    for block in range(width // lanes):
-                        first, last = block * lanes, (block + 1) * lanes
+                    for block in range(width // group):
+                        first, last = block * group, (block + 1) * group
                         advance(
                             state[block * size : (block + 1) * size],
                             token[i],
@@ -239,7 +239,7 @@ def passes(padded: int, lanes: int, decay: bool, erases: bool, separate: bool) -
                             erases,
                             separate,
                             padded,
-                            lanes,
+                            group,
                         )
                 _scatter(out[:count], 0, columns, outputs, at[6] + start * strides[6, 2], strides[6, 2])
 
@@ -264,14 +264,14 @@ def passes(padded: int, lanes: int, decay: bool, erases: bool, separate: bool) -
         value_grads: Numbers,
     ) -> None:
         heads, tokens, channels, columns, numbers = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
-        step, width = strides[:, 2], (columns + lanes - 1) // lanes * lanes
-        held, size = min(segment, tokens), padded * lanes
+        step, width = strides[:, 2], (columns + group - 1) // group * group
+        held, size = min(segment, tokens), padded * group
         segments = (tokens + segment - 1) // segment
         before, states = np.empty((segments, width * padded), np.float32), np.empty((held, width * padded), np.float32)
         state, grads, at = np.empty_like(states[0]), np.empty_like(states[0]), np.empty(13, np.int64)
         token, value = np.zeros((held, VECTORS * padded), np.float32), np.zeros((held, width), np.float32)
         change, out, value_grad = np.empty_like(value), np.zeros_like(value), np.empty_like(value)
-        change_grad = np.empty(lanes, np.float32)
+        change_grad = np.empty(group, np.float32)
         for place in range(len(indices)):
             _find(at, indices[place, 0], strides, heads)
             before[0], grads[:] = ZERO, ZERO
@@ -298,8 +298,8 @@ def passes(padded: int, lanes: int, decay: bool, erases: bool, separate: bool) -
                 )
                 for i in range(count):
                     _copy(state, states[i])
-                    for block in range(width // lanes):
-                        first, last = block * lanes, (block + 1) * lanes
+                    for block in range(width // group):
+                        first, last = block * group, (block + 1) * group
                         advance(
                             state[block * size : (block + 1) * size],
                             token[i],
@@ -310,7 +310,7 @@ def passes(padded: int, lanes: int, decay: bool, erases: bool, separate: bool) -
                             erases,
                             separate,
                             padded,
-                            lanes,
+                            group,
                         )
                 if turn < 0:
                     _copy(state, before[part + 1])
@@ -319,8 +319,8 @@ def passes(padded: int, lanes: int, decay: bool, erases: bool, separate: bool) -
                 _gather(out_grads, at[6] + start * step[6], step[6], columns, out[:count], 0)
                 rows[:, 5 * padded :] = ZERO
                 for i in range(count - 1, -1, -1):
-                    for block in range(width // lanes):
-                        first, last = block * lanes, (block + 1) * lanes
+                    for block in range(width // group):
+                        first, last = block * group, (block + 1) * group
                         retreat(
                             states[i, block * size : (block + 1) * size],
                             grads[block * size : (block + 1) * size],
@@ -334,7 +334,7 @@ def passes(padded: int, lanes: int, decay: bool, erases: bool, separate: bool) -
                             erases,
                             separate,
                             padded,
-                            lanes,
+                            group,
                         )
                 _scatter(rows, 6 * padded, channels, query_grads, at[7] + start * step[7], step[7])
                 if erases and sizes[7]:

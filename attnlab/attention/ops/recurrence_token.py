@@ -10,11 +10,11 @@ With G the gradient of S_t, which is ``q do^T`` and what later tokens add,
     G' = G - r dd^T,   dr = -S' dd,   da = the row sums of G' o S_(t-1)
 
 and the gradient of S_(t-1) is ``Diag(a) G'``. Columns of a state, one for each number of v, do not depend on each
-other. As many of them as there are lanes are computed side by side in vector registers: a sum over the channels of a
-key is then a sum of vectors, without a sum over the lanes of one, which takes longer than its products. The gradients
+other. A group of them is computed side by side in vector registers: a sum over the channels of a
+key is then a sum of vectors, without a sum over the numbers of one, which takes longer than its products. The gradients
 of q, r, e, k and a are sums over columns. Four rows are computed together, so that a vector is read once for them.
 
-Letters  C channels of keys, a multiple of four, L lanes.
+Letters  C channels of keys, a multiple of four, L columns of a group.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def advance(
     erases: bool,
     separate: bool,
     channels: int,
-    lanes: int,
+    group: int,
 ) -> None:
     """Turn some columns of S_(t-1) into those of S_t, and write their d and o.
 
@@ -55,9 +55,9 @@ def advance(
         erases: Whether there are r and e; without them there is k.
         separate: Whether there is k beside e.
         channels: C.
-        lanes: L, a constant of the code.
+        group: L, a constant of the code.
     """
-    L, L2, L3 = lanes, 2 * lanes, 3 * lanes
+    L, L2, L3 = group, 2 * group, 3 * group
     a, q, r = token[:channels], token[channels : 2 * channels], token[2 * channels : 3 * channels]
     e, k = token[3 * channels : 4 * channels], token[4 * channels : 5 * channels]
     for j in range(L):
@@ -118,7 +118,7 @@ def retreat(
     erases: bool,
     separate: bool,
     channels: int,
-    lanes: int,
+    group: int,
 ) -> None:
     """Turn what later tokens add to G into the gradient of S_(t-1), and write that of v; for some columns.
 
@@ -135,9 +135,9 @@ def retreat(
         erases: Whether there are r and e; without them there is k.
         separate: Whether there is k beside e.
         channels: C.
-        lanes: L, a constant of the code.
+        group: L, a constant of the code.
     """
-    L, L2, L3 = lanes, 2 * lanes, 3 * lanes
+    L, L2, L3 = group, 2 * group, 3 * group
     a, q, r = token[:channels], token[channels : 2 * channels], token[2 * channels : 3 * channels]
     e, k = token[3 * channels : 4 * channels], token[4 * channels : 5 * channels]
     da, dq, dr = (

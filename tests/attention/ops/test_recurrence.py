@@ -103,7 +103,7 @@ def test_outputs_and_gradients_are_those_of_the_scan_in_float64(form: str, token
 
 
 CHANNELS = [(1, 1), (3, 5), (16, 16), (33, 3), (16, 70), pytest.param(129, 2, marks=pytest.mark.slow)]
-"""Channels and columns; each power of two of channels and each number of lanes compiles for seconds."""
+"""Channels and columns; each power of two of channels and each size of a group of columns compiles for seconds."""
 
 
 @pytest.mark.parametrize(("channels", "columns"), CHANNELS)
