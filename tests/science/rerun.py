@@ -16,11 +16,15 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+import torch
+
 from attnlab.analysis._observations import Observation, observations
 from attnlab.config.experiment import Experiment
 from attnlab.records import Record
+from attnlab.tasks.io.streams import Source
 from attnlab.training.environment import torch_threads
 from attnlab.training.run import train_runs
+from attnlab.training.stepper import SingleStepper
 
 MARGIN = 0.05
 """Of an accuracy, 5 points; of other numbers, 5 % of the largest of the cell."""
@@ -105,13 +109,17 @@ def run_again(records: Sequence[Record]) -> list[Record]:
 
 
 def first_loss(record: Record) -> float:
-    """The loss of the first step of a run, before anything is learned."""
-    few = {"max_steps": 1, "eval_every": 1, "validation_examples": 8, "test_examples": 8, "log_diagnostics": ()}
-    spec = record.spec.model_copy(update={"train": record.spec.train.model_copy(update=few)})
+    """The loss of the first step of a run, before anything is learned.
+
+    The step is that of the whole plan: a range of training that moves is another one in a shorter plan.
+    """
+    spec, train = record.spec, record.spec.train
+    source = Source(spec.task, spec.seed, train.train_examples, train.max_steps)
     with torch_threads(int(record.environment.get("threads", 1))):
-        (again,) = train_runs([spec])
-    assert again.initial_loss is not None
-    return again.initial_loss
+        stepper = SingleStepper(spec, source, torch.device("cpu"))
+        stepper.step({0: source.training(0, train.batch_size)}, {0: train.lr})
+        (loss,) = stepper.losses()[0]
+    return loss
 
 
 def _seconds(cell: Cell) -> float:
