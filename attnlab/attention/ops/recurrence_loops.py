@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attnlab.attention.ops.loops import Integers, Numbers, compiled, loop
+from attnlab.attention.ops.loops import Integers, Numbers, loop
+from attnlab.attention.ops.recurrence_rows import add_up, copy, find, gather, load, scatter, share
 from attnlab.attention.ops.recurrence_token import VECTORS, ZERO, advance, retreat
 
 SEGMENT = 64
@@ -26,7 +27,6 @@ LEAST_CHANNELS = 16
 GROUPS = (16, 32)
 """Columns of a group, which are computed together: there is code for each of these numbers."""
 MEMORY, STRIDES, SIZES, INDICES = "float32[::1]", "int64[:, ::1]", "int64[::1]", "int64[:, :]"
-ONE = np.float32(1)
 
 
 class Sizes(NamedTuple):
@@ -70,103 +70,6 @@ def group_of(columns: int) -> int:
     return next((group for group in GROUPS if group >= columns), GROUPS[-1])
 
 
-@compiled
-def _copy(numbers: Numbers, out: Numbers) -> None:
-    """Copy an array."""
-    for place in range(len(numbers)):
-        out[place] = numbers[place]
-
-
-@compiled
-def _gather(memory: Numbers, start: int, stride: int, count: int, out: Numbers, place: int) -> None:
-    """Copy the channels of some tokens of a tensor to a place of each row."""
-    for t in range(len(out)):
-        first = start + t * stride
-        _copy(memory[first : first + count], out[t, place : place + count])
-
-
-@compiled
-def _scatter(rows: Numbers, place: int, count: int, memory: Numbers, start: int, stride: int) -> None:
-    """Copy a place of each row to the channels of some tokens of a tensor."""
-    for t in range(len(rows)):
-        first = start + t * stride
-        _copy(rows[t, place : place + count], memory[first : first + count])
-
-
-@compiled
-def _spread(memory: Numbers, start: int, stride: int, numbers: int, count: int, out: Numbers) -> None:
-    """Copy the decays of some tokens to the beginning of each row: one number for all channels, or 1 without decay."""
-    for t in range(len(out)):
-        factor = memory[start + t * stride] if numbers else ONE
-        for c in range(count):
-            out[t, c] = factor
-
-
-@compiled
-def _sum(rows: Numbers, place: int, count: int, memory: Numbers, start: int, stride: int) -> None:
-    """Write the sum of the channels at a place of each row."""
-    for t in range(len(rows)):
-        total = ZERO
-        for number in rows[t, place : place + count]:
-            total += number
-        memory[start + t * stride] = total
-
-
-@compiled
-def _share(rows: Numbers, channels: int, strengths: Numbers, start: int, stride: int, padded: int) -> None:
-    """Where e = b r, add the part of its gradient to that of r, and write the terms of that of b in the place of e."""
-    for t in range(len(rows)):
-        strength, r, e = strengths[start + t * stride], rows[t, 2 * padded :], rows[t, 3 * padded :]
-        dr, de = rows[t, 7 * padded :], rows[t, 8 * padded :]
-        for c in range(channels):
-            dr[c] += strength * de[c]
-            e[c] = r[c] * de[c]
-
-
-@compiled
-def _load(
-    rows: Numbers,
-    value_rows: Numbers,
-    start: int,
-    at: Integers,
-    strides: Integers,
-    sizes: Integers,
-    queries: Numbers,
-    removals: Numbers,
-    erasures: Numbers,
-    keys: Numbers,
-    decays: Numbers,
-    values: Numbers,
-    padded: int,
-) -> None:
-    """Write the vectors and the values of some tokens."""
-    channels, numbers, step = sizes[2], sizes[4], strides[:, 2]
-    if numbers > 1:
-        _gather(decays, at[4] + start * step[4], step[4], channels, rows, 0)
-    else:
-        _spread(decays, at[4] + start * step[4], step[4], numbers, channels, rows)
-    _gather(queries, at[0] + start * step[0], step[0], channels, rows, padded)
-    if sizes[5]:
-        _gather(removals, at[1] + start * step[1], step[1], channels, rows, 2 * padded)
-        if sizes[7]:
-            for t in range(len(rows)):
-                strength, r, e = erasures[at[2] + (start + t) * step[2]], rows[t, 2 * padded :], rows[t, 3 * padded :]
-                for c in range(channels):
-                    e[c] = strength * r[c]
-        else:
-            _gather(erasures, at[2] + start * step[2], step[2], channels, rows, 3 * padded)
-    if sizes[6]:
-        _gather(keys, at[3] + start * step[3], step[3], channels, rows, 4 * padded)
-    _gather(values, at[5] + start * step[5], step[5], sizes[3], value_rows, 0)
-
-
-@compiled
-def _find(at: Integers, index: int, strides: Integers, heads: int) -> None:
-    """Write where the tensors of a head of a sequence begin."""
-    for tensor in range(len(at)):
-        at[tensor] = index // heads * strides[tensor, 0] + index % heads * strides[tensor, 1]
-
-
 @cache
 def passes(padded: int, group: int, decay: bool, erases: bool, separate: bool) -> tuple[Any, Any]:
     """Compile both passes for one kind of recurrence, since what is constant makes the loops twice as fast.
@@ -207,11 +110,11 @@ def passes(padded: int, group: int, decay: bool, erases: bool, separate: bool) -
         token, value = np.zeros((held, VECTORS * padded), np.float32), np.zeros((held, width), np.float32)
         out = np.empty((held, width), np.float32)
         for place in range(len(indices)):
-            _find(at, indices[place, 0], strides, heads)
+            find(at, indices[place, 0], strides, heads)
             state[:] = ZERO
             for start in range(0, tokens, segment):
                 count = min(segment, tokens - start)
-                _load(
+                load(
                     token[:count],
                     value[:count],
                     start,
@@ -241,7 +144,7 @@ def passes(padded: int, group: int, decay: bool, erases: bool, separate: bool) -
                             padded,
                             group,
                         )
-                _scatter(out[:count], 0, columns, outputs, at[6] + start * strides[6, 2], strides[6, 2])
+                scatter(out[:count], 0, columns, outputs, at[6] + start * strides[6, 2], strides[6, 2])
 
     @loop(f"void({INDICES}, {SIZES}, int64, {STRIDES}, {', '.join([MEMORY] * 13)})")
     def backward(
@@ -273,15 +176,15 @@ def passes(padded: int, group: int, decay: bool, erases: bool, separate: bool) -
         change, out, value_grad = np.empty_like(value), np.zeros_like(value), np.empty_like(value)
         change_grad = np.empty(group, np.float32)
         for place in range(len(indices)):
-            _find(at, indices[place, 0], strides, heads)
+            find(at, indices[place, 0], strides, heads)
             before[0], grads[:] = ZERO, ZERO
             for turn in range(1 - segments, segments):  # all segments but the last, then each of them from the last on
                 part = turn + segments - 1 if turn < 0 else segments - 1 - turn
                 start = part * segment
                 count = min(segment, tokens - start)
                 rows, own_values, own_grads = token[:count], value[:count], value_grad[:count]
-                _copy(before[part], state)
-                _load(
+                copy(before[part], state)
+                load(
                     rows,
                     own_values,
                     start,
@@ -297,7 +200,7 @@ def passes(padded: int, group: int, decay: bool, erases: bool, separate: bool) -
                     padded,
                 )
                 for i in range(count):
-                    _copy(state, states[i])
+                    copy(state, states[i])
                     for block in range(width // group):
                         first, last = block * group, (block + 1) * group
                         advance(
@@ -313,10 +216,10 @@ def passes(padded: int, group: int, decay: bool, erases: bool, separate: bool) -
                             group,
                         )
                 if turn < 0:
-                    _copy(state, before[part + 1])
+                    copy(state, before[part + 1])
                     continue
                 out[:] = ZERO
-                _gather(out_grads, at[6] + start * step[6], step[6], columns, out[:count], 0)
+                gather(out_grads, at[6] + start * step[6], step[6], columns, out[:count], 0)
                 rows[:, 5 * padded :] = ZERO
                 for i in range(count - 1, -1, -1):
                     for block in range(width // group):
@@ -336,20 +239,20 @@ def passes(padded: int, group: int, decay: bool, erases: bool, separate: bool) -
                             padded,
                             group,
                         )
-                _scatter(rows, 6 * padded, channels, query_grads, at[7] + start * step[7], step[7])
+                scatter(rows, 6 * padded, channels, query_grads, at[7] + start * step[7], step[7])
                 if erases and sizes[7]:
-                    _share(rows, channels, erasures, at[2] + start * step[2], step[2], padded)
-                    _sum(rows, 3 * padded, channels, erasure_grads, at[9] + start * step[9], step[9])
+                    share(rows, channels, erasures, at[2] + start * step[2], step[2], padded)
+                    add_up(rows, 3 * padded, channels, erasure_grads, at[9] + start * step[9], step[9])
                 elif erases:
-                    _scatter(rows, 8 * padded, channels, erasure_grads, at[9] + start * step[9], step[9])
+                    scatter(rows, 8 * padded, channels, erasure_grads, at[9] + start * step[9], step[9])
                 if erases:
-                    _scatter(rows, 7 * padded, channels, removal_grads, at[8] + start * step[8], step[8])
+                    scatter(rows, 7 * padded, channels, removal_grads, at[8] + start * step[8], step[8])
                 if separate or not erases:
-                    _scatter(rows, 9 * padded, channels, key_grads, at[10] + start * step[10], step[10])
+                    scatter(rows, 9 * padded, channels, key_grads, at[10] + start * step[10], step[10])
                 if numbers > 1:
-                    _scatter(rows, 5 * padded, channels, decay_grads, at[11] + start * step[11], step[11])
+                    scatter(rows, 5 * padded, channels, decay_grads, at[11] + start * step[11], step[11])
                 elif numbers:
-                    _sum(rows, 5 * padded, channels, decay_grads, at[11] + start * step[11], step[11])
-                _scatter(own_grads, 0, columns, value_grads, at[12] + start * step[12], step[12])
+                    add_up(rows, 5 * padded, channels, decay_grads, at[11] + start * step[11], step[11])
+                scatter(own_grads, 0, columns, value_grads, at[12] + start * step[12], step[12])
 
     return forward, backward
