@@ -90,11 +90,38 @@ class _Looped(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Run the loop of the backward pass."""
-        *tensors, result = ctx.saved_tensors
-        return None, *ctx.program.backward(tuple(tensors), result, grad)
+        return None, *_Gradients.apply(ctx.program, *ctx.saved_tensors, grad)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
         """Fold the runs into the batch."""
         folded = fold_runs(info.batch_size, in_dims[1:], args[1:])
         return looped(args[0], *folded).unflatten(0, (info.batch_size, -1)), 0
+
+
+@final
+class _Gradients(torch.autograd.Function):
+    """The gradients of a program: a function of its own, so that runs are folded where a way back is itself vmapped."""
+
+    @staticmethod
+    def forward(program: Program, *tensors: Tensor) -> Tensors:
+        """Run the loop of the backward pass, of the inputs, the result and its gradient."""
+        *inputs, result, grad = tensors
+        return program.backward(tuple(inputs), result, grad)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
+        """Keep nothing: there is no second derivative."""
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> None:
+        """Refuse a second derivative."""
+        raise NotImplementedError("compiled loops have no second derivative")
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensors, tuple[int, ...]]:
+        """Fold the runs into the batch."""
+        folded = fold_runs(info.batch_size, in_dims[1:], args[1:])
+        results = _Gradients.apply(args[0], *folded)  # type: ignore[no-untyped-call]
+        return tuple(one.unflatten(0, (info.batch_size, -1)) for one in results), (0,) * len(results)

@@ -80,6 +80,21 @@ def test_vmapped_runs_have_the_digits_of_single_ones(name: str) -> None:
 
 
 @LOOPS
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_way_back_within_stacked_runs_is_that_of_each(name: str) -> None:
+    """Blocks of queries that are computed again take a derivative inside of a vmapped backward pass."""
+    x, gain, upstream = noise(4, *SHAPE).float(), noise(4, 5, seed=1).float(), noise(*SHAPE, seed=2).float()
+
+    def pulled(one: Tensor, own: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.func.vjp(FUNCTIONS[name], one, own)[1](upstream))
+
+    stacked = torch.func.vmap(pulled)(x, gain)
+    for run in range(4):
+        for together, alone in zip(stacked, pulled(x[run], gain[run]), strict=True):
+            assert torch.equal(together[run], alone)
+
+
+@LOOPS
 def test_digits_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loops, "SHARE", 1)
     results = []
