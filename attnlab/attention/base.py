@@ -236,7 +236,7 @@ class Attention(nn.Module, ABC):
     def activate(self, projected_BTP: Tensor) -> Tensor:
         """An activation of queries, keys and values before they are split into heads; none here.
 
-        One pass over contiguous memory takes a third of the time of three passes over heads.
+        One pass over contiguous memory is faster than three over the heads of a part of it.
 
         Args:
             projected_BTP: Queries, keys and values of all heads side by side.

@@ -107,6 +107,31 @@ def test_blocks_over_several_chunks_have_outputs_and_gradients_of_the_closed_for
         assert (block - whole).abs().max() <= 1e-11 * (1 + whole.abs().max())
 
 
+def test_blocks_of_stacked_runs_have_the_gradients_of_each_run_in_float32() -> None:
+    """Where axes are made unit vectors by loops: in a backward pass that is vmapped and computes blocks again."""
+    attention, position, _ = built()
+    attention, position = attention.float(), position.float()
+    attention.max_recomputed_elements = 64 * H * 200
+    weights = {key: torch.stack([one, one.flip(-1)]) for key, one in attention.named_parameters()}
+    x_2BTD = noise(2, 1, 200, H * C).float()
+
+    def gradients(stacked: bool) -> list[Tensor]:
+        leaves = {key: one.detach().requires_grad_() for key, one in weights.items()}
+
+        def run(own: dict[str, Tensor], x_BTD: Tensor) -> Tensor:
+            return torch.func.functional_call(attention, own, (x_BTD, position, LayerInputs())).output_BTD
+
+        if stacked:
+            outputs = torch.func.vmap(run)(leaves, x_2BTD)
+        else:
+            outputs = torch.stack([run({key: one[i] for key, one in leaves.items()}, x_2BTD[i]) for i in range(2)])
+        used = [leaves[key] for key in leaves]
+        return list(torch.autograd.grad((outputs * noise(*outputs.shape, seed=9).float()).sum(), used))
+
+    for together, alone in zip(gradients(stacked=True), gradients(stacked=False), strict=True):
+        assert (together - alone).abs().max() <= 1e-4 * (1 + alone.abs().max())
+
+
 def test_no_tensor_has_a_number_for_each_pair_of_tokens() -> None:
     attention, position, _ = built()
     with LargestTensor() as largest:  # type: ignore[no-untyped-call]

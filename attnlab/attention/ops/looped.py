@@ -114,12 +114,6 @@ class _Gradients(torch.autograd.Function):
         """Keep nothing: there is no second derivative."""
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> None:
-        """Refuse a second derivative."""
-        raise NotImplementedError("compiled loops have no second derivative")
-
-    @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensors, tuple[int, ...]]:
         """Fold the runs into the batch."""
         folded = fold_runs(info.batch_size, in_dims[1:], args[1:])

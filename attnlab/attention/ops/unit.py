@@ -2,7 +2,7 @@
 
     unit_length(x) = x / sqrt(sum(x^2) + 1e-6),   head_norm(x) = g o x / sqrt(mean(x^2) + 1e-5)
 
-Compiled loops compute both where they can be used, an order of magnitude faster than the passes of torch's operations.
+Compiled loops compute both where they can be used, in one pass where torch's operations make several.
 
 Source   the layers of fla; the norm is that of Zhang and Sennrich, "Root mean square layer normalization",
          arXiv:1910.07467, with an eps.
