@@ -167,6 +167,16 @@ class QKV(NamedTuple):
     start: int = 0
     """Index of the first query among the keys; above zero where the queries are a chunk of the rows."""
 
+    @property
+    def query_indices_T1(self) -> Tensor:
+        """Indices of the queries in the sequence, int64, T x 1; the queries may be a chunk of the rows."""
+        return torch.arange(self.queries_BHTC.shape[-2], device=self.queries_BHTC.device)[:, None] + self.start
+
+    @property
+    def key_indices_S(self) -> Tensor:
+        """Indices of the keys in the sequence, int64, S; keys after the last query may be left out or not."""
+        return torch.arange(self.keys_BHSC.shape[-2], device=self.keys_BHSC.device)
+
 
 class LayerInputs(NamedTuple):
     """The inputs of a layer besides the residual stream."""

@@ -37,7 +37,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, register
-from attnlab.attention.ops.selection import checked_size, complete_blocks, expand_blocks, key_indices, query_indices
+from attnlab.attention.ops.selection import checked_size, complete_blocks, expand_blocks
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, masked_softmax
 
@@ -93,7 +93,7 @@ class Combiner(Attention):
             keys_BHSC=at_least_float32(qkv.keys_BHSC),
             extra=(at_least_float32(qkv.extra[0]),),
         )
-        rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
+        rows_T1, keys_S = qkv.query_indices_T1, qkv.key_indices_S
         match self.partition:
             case "fixed":
                 own_TS = keys_S // self.block == rows_T1 // self.block
@@ -115,7 +115,7 @@ class Combiner(Attention):
         Returns:
             B x H x T x S.
         """
-        rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
+        rows_T1, keys_S = qkv.query_indices_T1, qkv.key_indices_S
         scores, allowed = [self.score(qkv)], [direct_TS]
         inner = []
         for size in sizes:
@@ -160,7 +160,7 @@ class Combiner(Attention):
         Returns:
             B x H x T x S.
         """
-        rows_T1, keys_S, columns = query_indices(qkv), key_indices(qkv), self.block
+        rows_T1, keys_S, columns = qkv.query_indices_T1, qkv.key_indices_S, self.block
         row_T1, column_T1, row_S, column_S = rows_T1 // columns, rows_T1 % columns, keys_S // columns, keys_S % columns
         direct_TS = ((row_S == row_T1) | (column_S == column_T1)) & (keys_S <= rows_T1)
         others_TA = (row_T1 > 0) & (torch.arange(columns, device=keys_S.device) != column_T1)

@@ -26,8 +26,6 @@ from attnlab.attention.ops.selection import (
     checked_size,
     complete_blocks,
     expand_blocks,
-    key_indices,
-    query_indices,
     top_k_mask,
 )
 from attnlab.tensors import QKV, LayerContext, at_least_float32
@@ -58,7 +56,7 @@ class Moba(Attention):
 
     def mask(self, qkv: QKV) -> Tensor:
         """The own block and the selected blocks before it, B x H x T x S."""
-        own_T1, keys_S = query_indices(qkv) // self.block, key_indices(qkv)
+        own_T1, keys_S = qkv.query_indices_T1 // self.block, qkv.key_indices_S
         means_HNC = complete_blocks(at_least_float32(qkv.keys_BHSC), self.block).mean(-2)
         affinity_HTN = at_least_float32(qkv.queries_BHTC) @ means_HNC.mT
         past_TN = torch.arange(means_HNC.shape[-2], device=keys_S.device) < own_T1

@@ -33,8 +33,6 @@ from attnlab.attention.ops.selection import (
     checked_size,
     complete_blocks,
     expand_blocks,
-    key_indices,
-    query_indices,
     top_k_mask,
 )
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, masked_softmax
@@ -98,7 +96,7 @@ class NativeSparse(Attention):
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """The gated sum of the three branches, B x H x T x S."""
-        rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
+        rows_T1, keys_S = qkv.query_indices_T1, qkv.key_indices_S
         coarse_BHTN = self.compressed(scores, rows_T1)
         selected = self.selected(coarse_BHTN, rows_T1, keys_S)
         branches = (

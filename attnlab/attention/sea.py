@@ -43,7 +43,7 @@ from torch.nn import functional
 from attnlab.attention.abc import causal_product
 from attnlab.attention.base import Attention, Position, RowConstraint, register
 from attnlab.attention.ops.blocks import attend_in_blocks, recompute_in_blocks
-from attnlab.attention.ops.selection import checked_size, key_indices, query_indices, top_k_mask
+from attnlab.attention.ops.selection import checked_size, top_k_mask
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, causal_mask, masked_softmax
 
@@ -101,20 +101,20 @@ class Sea(Attention):
     def mask(self, qkv: QKV) -> Tensor:
         """True at the tokens of the selected bins, B x H x T x S."""
         estimate_BHTK, _, _ = rows_of(qkv)
-        rows_T1 = query_indices(qkv)
+        rows_T1 = qkv.query_indices_T1
         count_T1 = (
             (self.num_heads * self.keep * self.bins / (rows_T1 + 1)).round().long().clamp(1, self.num_heads * self.bins)
         )
         estimates_BTN = estimate_BHTK.softmax(-1).transpose(-3, -2).flatten(-2)
         selected_BTN = top_k_mask(estimates_BTN, torch.ones_like(estimates_BTN, dtype=torch.bool), count_T1)
         selected_BHTK = selected_BTN.unflatten(-1, (self.num_heads, self.bins)).transpose(-3, -2)
-        return interpolate_bins(selected_BHTK, rows_T1, key_indices(qkv))
+        return interpolate_bins(selected_BHTK, rows_T1, qkv.key_indices_S)
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """The sparse softmax, scaled, plus the mean of the past, B x H x T x S."""
         _, scale_BHT1, share_BHT1 = rows_of(qkv)
         past_TS = causal_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
-        mean_TS = past_TS.to(scores.dtype) / (query_indices(qkv) + 1)
+        mean_TS = past_TS.to(scores.dtype) / (qkv.query_indices_T1 + 1)
         return share_BHT1 * scale_BHT1 * masked_softmax(scores, mask) + (1 - share_BHT1) * mean_TS
 
     def auxiliary(self, qkv: QKV, position: Position) -> Tensor:
@@ -151,7 +151,7 @@ class _RowLosses(nn.Module):
         estimate_BHTK, _, _ = rows_of(qkv)
         past_TS = causal_mask(estimate_BHTK.shape[-2], qkv.keys_BHSC.shape[-2], qkv.start, estimate_BHTK.device)
         teacher = masked_softmax(self.attention.scores(qkv, self.position), past_TS).detach()
-        interpolated = interpolate_bins(estimate_BHTK, query_indices(qkv), key_indices(qkv))
+        interpolated = interpolate_bins(estimate_BHTK, qkv.query_indices_T1, qkv.key_indices_S)
         lowest = torch.finfo(interpolated.dtype).min
         log_estimate = interpolated.masked_fill(~past_TS, lowest).log_softmax(-1).masked_fill(~past_TS, 0.0)
         log_teacher = teacher.clamp_min(torch.finfo(teacher.dtype).tiny).log()

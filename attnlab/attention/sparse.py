@@ -29,7 +29,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attnlab.attention.base import Attention, register
-from attnlab.attention.ops.selection import checked_size, key_indices, query_indices
+from attnlab.attention.ops.selection import checked_size
 from attnlab.attention.ops.sparsity import SETS, Pattern, pattern
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV, LayerContext
@@ -130,7 +130,7 @@ class Sparse(Attention):
         Returns:
             bool, True at the keys of the sets, T x S.
         """
-        rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
+        rows_T1, keys_S = qkv.query_indices_T1, qkv.key_indices_S
         sizes = {"window": self.window, "random": self.random, "seed": self.seed, "draw": draw}
         count = SETS[self.pattern]
         masks = [pattern(self.pattern, rows_T1, keys_S, part=part % count, **sizes) for part in parts]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from attnlab.attention.base import Attention, Position, register
 from attnlab.attention.ops.banded import banded, takes_blocks
-from attnlab.attention.ops.selection import checked_size, key_indices, query_indices
+from attnlab.attention.ops.selection import checked_size
 from attnlab.tensors import QKV, LayerContext
 
 
@@ -61,5 +61,5 @@ class Window(Attention):
 
     def mask(self, qkv: QKV) -> Tensor:
         """True in the window and at the sinks, T x S."""
-        rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
+        rows_T1, keys_S = qkv.query_indices_T1, qkv.key_indices_S
         return (rows_T1 - keys_S < self.window) | (keys_S < self.sinks)

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, register
-from attnlab.attention.ops.selection import checked_size, key_indices, query_indices, top_k_mask
+from attnlab.attention.ops.selection import checked_size, top_k_mask
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, causal_mask
 
@@ -135,7 +135,7 @@ class Zeta(Attention):
 
     def mask(self, qkv: QKV) -> Tensor:
         """True at the nearest of the candidates, B x H x T x S."""
-        rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
+        rows_T1, keys_S = qkv.query_indices_T1, qkv.key_indices_S
         allowed_TS = keys_S < rows_T1 - rows_T1 % self.chunk
         if self.local:
             allowed_TS = keys_S <= rows_T1
@@ -146,7 +146,7 @@ class Zeta(Attention):
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Weights of the nearest keys, and the weight of the mean divided among all past keys, B x H x T x S."""
-        rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
+        rows_T1, keys_S = qkv.query_indices_T1, qkv.key_indices_S
         past_TS = causal_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
         keys_BHSC, queries_BHTC = at_least_float32(qkv.keys_BHSC), at_least_float32(qkv.queries_BHTC)
         means_BHSC = keys_BHSC.cumsum(-2) / (keys_S[:, None] + 1)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
+from attnlab.experiments.check_command import check_command
 from attnlab.model.base import Model
 from attnlab.model.modes import evaluation_mode
 from attnlab.model.module import failed_module
@@ -148,8 +149,7 @@ def _checked_by(model: ModelSpec) -> str:
     """The command that tells where a model's attention, or a whole model, fails."""
     if model.module is not None:
         return f"attnlab check --model {model.module} tells more; "
-    parts = dict.fromkeys(str(part) for part in model.attention)
-    return f"attnlab check {' '.join(parts)} tells where an attention fails; "
+    return f"{check_command(model.attention)} tells where an attention fails; "
 
 
 def _check_saved(stepper: SingleStepper, spec: RunSpec, source: Source, batch: Batch, loss: float) -> None:

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Container
 from typing import Any
 
@@ -22,6 +21,7 @@ from attnlab.choices import Budget
 from attnlab.errors import AttnlabError
 from attnlab.experiments._budget import match_budget
 from attnlab.experiments._preflight import preflight, preflight_run, trained_alike
+from attnlab.experiments.check_command import check_command
 from attnlab.experiments.compatibility import check_block, check_layers, check_modifiers, check_position
 from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import Resolver
@@ -147,7 +147,7 @@ def check_own_attentions(
             found: QuickCheck = resolver.once(key, lambda: _quick_check(part, model, lengths))  # noqa: B023
             leaks |= bool(found.leak)
             word = ATTENTIONS.entry(part.name).as_typed(part)
-            judge(f"model.attention: {word}", shlex.quote(word), found, model.allow_leak)
+            judge(f"model.attention: {word}", check_command([part]), found, model.allow_leak)
     return model.model_copy(update={"allow_leak": leaks}) if model.allow_leak else model
 
 

@@ -101,7 +101,7 @@ def check_own_model(model: ModelSpec, source: Source, resolver: Resolver) -> Mod
     found: QuickCheck = resolver.once(key, lambda: _quick_model_check(model, source))
     assert model.module is not None, "the spec is that of a transformer"
     word = MODULES.entry(model.module.name).as_typed(model.module)
-    judge(f"model.module: {word}", f"--model {shlex.quote(word)}", found, model.allow_leak)
+    judge(f"model.module: {word}", f"attnlab check --model {shlex.quote(word)}", found, model.allow_leak)
     return model.model_copy(update={"allow_leak": bool(found.leak)}) if model.allow_leak else model
 
 
@@ -133,24 +133,31 @@ def judge(where: str, command: str, found: QuickCheck, allow_leak: bool) -> None
 
     Args:
         where: The field and the part, for messages.
-        command: The words after ``attnlab check`` that tell more of it.
+        command: The command that tells more of it.
         found: What the quick check found.
         allow_leak: Whether a leak is allowed.
 
     Raises:
-        PluginError: It leaks and may not, or its weights do not follow the seed.
+        PluginError: It leaks and may not, its weights do not follow the seed, or blocks of queries change its outputs.
     """
     if found.seeds:
         problem = f"Its weight '{found.seeds}' is not the same in two models of one seed."
         raise PluginError(problem, "Draw weights with torch's own generator, or by the layer context.", where=where)
     if found.changes == NOT_FINITE:
-        raise PluginError("Its outputs are not finite.", f"More: attnlab check {command}.", where=where)
+        raise PluginError("Its outputs are not finite.", f"More: {command}.", where=where)
     if found.changes:
         problem = f"Equal calls give different outputs in evaluation mode: {found.changes}."
-        raise PluginError(problem, f"More: attnlab check {command}.", where=where)
+        raise PluginError(problem, f"More: {command}.", where=where)
     if found.leak and not allow_leak:
         problem = f"It sees later tokens, or other rows of the batch: {found.leak}."
-        hint = f"More: attnlab check {command}. To train it all the same: --allow-leak; every table says so then."
+        hint = f"More: {command}. To train it all the same: --allow-leak; every table says so then."
+        raise PluginError(problem, hint, where=where)
+    if found.blocks:
+        problem = f"Blocks of queries do not give the outputs of all queries at once: {found.blocks}."
+        hint = (
+            "Long sequences are attended a few queries at a time, beside keys that may reach beyond them: number "
+            f"tokens by qkv.query_indices_T1 (T x 1) and qkv.key_indices_S. More: {command}."
+        )
         raise PluginError(problem, hint, where=where)
     if found.untried:
         text = f"{where}: leaks were looked for in up to {found.untried}: longer ones take too long to try."

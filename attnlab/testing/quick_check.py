@@ -3,6 +3,7 @@
     leak      no output depends on a later token or on another row: by gradient and by change, at a few cuts of the
               lengths of the run and of a few others, in evaluation and in training mode, for noise and repeated tokens
     prefix    a prefix alone gives the outputs of the whole
+    blocks    blocks of queries give the outputs of all queries at once
     seed      initial weights are a function of the seed
     changes   equal calls give equal outputs in evaluation mode
 
@@ -19,11 +20,14 @@ from typing import Any
 import torch
 
 from attnlab.attention import Attention
+from attnlab.attention.adapter import Adapted
 from attnlab.registry import Entry
 from attnlab.testing._leak_probe import Leak, leak_at
+from attnlab.testing._numerics import first_line
 from attnlab.testing._paths import MODES, Path, Sizes, single_path
 from attnlab.testing._randomness import is_random
 from attnlab.testing._subject import Subject, build_position, max_difference, run
+from attnlab.testing._template import blocks_of_queries
 from attnlab.testing.changes import changes_from_call_to_call
 
 LENGTHS = (3, 66, 300)
@@ -42,6 +46,7 @@ PREFIX_32 = 1e-4
 """Largest difference between a prefix and the whole that is rounding, in float32."""
 PREFIXES = (1, 7, 64, 65, 129)
 WHOLE = 131
+BLOCKS = 3
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class QuickCheck:
     """Where an output depends on a later token or on another row, and how much; empty if nowhere."""
     prefix: str = ""
     """Where a prefix has other outputs than the whole, and by how much; empty if nowhere."""
+    blocks: str = ""
+    """How blocks of queries differ from all queries at once; empty if they do not."""
     seeds: str = ""
     """What of the initial weights is not a function of the seed; empty if nothing."""
     changes: str = ""
@@ -94,6 +101,7 @@ def quick_check(
     return QuickCheck(
         f"{worst}{where}" if leaks else "",
         "" if leaks else _prefix(evaluated, subject.tolerance(LEAK, PREFIX_32), max(lengths)),
+        _blocks(evaluated, subject.tolerance(LEAK, PREFIX_32)),
         _seeds(subject, sizes),
         random=is_random(trained.attention, sizes.width, no_position, subject.dtype, min(*lengths, SHORT)),
         untried=f"{longest:,} of {max(lengths):,} tokens" if longest < max(lengths) else "",
@@ -156,6 +164,26 @@ def _prefix(path: Path, tolerance: float, longest: int) -> str:
     cut = max(differences, key=lambda one: differences[one])
     scale = max(1.0, float(whole_BTD.abs().max()))
     return f"{differences[cut]:.1e} at length {cut}" if differences[cut] > tolerance * scale else ""
+
+
+def _blocks(path: Path, tolerance: float) -> str:
+    """How blocks of queries differ from all queries at once; nothing of a length that is refused."""
+    if isinstance(path.attention, Adapted):
+        return ""
+    x_BTD = path.inputs(2, WHOLE)
+    with torch.no_grad():
+        try:
+            whole_BTD = path.forward(x_BTD)
+        except Exception:
+            return ""
+        with blocks_of_queries(path.attention, x_BTD, BLOCKS):
+            try:
+                difference = max_difference(path.forward(x_BTD), whole_BTD)
+            except Exception as error:
+                return first_line(error)
+    return (
+        "" if difference <= tolerance * max(1.0, float(whole_BTD.abs().max())) else f"a difference of {difference:.1e}"
+    )
 
 
 def _seeds(subject: Subject, sizes: Sizes) -> str:

@@ -143,7 +143,7 @@ def test_a_loss_that_is_not_finite_is_refused(command: Command, tmp_path: Path) 
     culprit = "The first output that is not finite is that of 'blocks.0.attention' (Mine)."
     assert problem == f"The loss of the first training step is nan. {culprit}"
     assert line.startswith(f"at {tmp_path / 'mine.py'}:6: class Mine")
-    assert "attnlab check mine tells" in advice
+    assert "attnlab check mine --plugin mine.py tells" in advice
 
 
 def test_a_module_that_divides_by_zero_is_told_with_its_line(command: Command, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_gradient_that_is_not_finite_is_refused_though_the_loss_is(command: Co
     weight = "'blocks.0.attention.out_proj.weight'"
     assert problem.endswith(f"but its gradient is not finite, and so {weight} is not after one step.")
     assert line.startswith(f"at {tmp_path / 'mine.py'}:6: class Mine")
-    assert "attnlab check mine tells" in advice
+    assert "attnlab check mine --plugin mine.py tells" in advice
 
 
 def test_state_that_is_not_saved_is_refused(command: Command, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import attnlab
 from attnlab.attention import ATTENTIONS
 from attnlab.attention.named import named_attention
 from attnlab.errors import PartWarning, PluginError
+from attnlab.testing.check_attention import check_attention, subject_of
 from attnlab.testing.quick_check import QuickCheck, quick_check
 
 BEGIN = """
@@ -181,3 +182,49 @@ def test_torch_s_generator_is_left_alone(tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
     found(tmp_path, "self.drop(own.cumsum(1))")
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+WINDOWS = """
+import torch
+from attnlab import Attention, register_attention
+
+
+class Window(Attention):
+    "Softmax over the last 8 tokens."
+
+    def mask(self, qkv):
+        queries, keys = qkv.queries_BHTC.shape[-2], qkv.keys_BHSC.shape[-2]
+        return {}
+
+
+register_attention("near", source="ours")(Window)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        ("torch.arange(queries)[:, None] + keys - queries - torch.arange(keys) < 8", "a difference of"),
+        ("torch.ones(queries, queries, dtype=torch.bool).triu(-7)", "RuntimeError: The size of tensor a"),
+        ("torch.arange(keys)[:, None] - torch.arange(keys) < 8", "RuntimeError: The size of tensor a"),
+        ("qkv.query_indices_T1 - qkv.key_indices_S < 8", ""),
+        ("torch.arange(qkv.start, qkv.start + queries)[:, None] - torch.arange(keys) < 8", ""),
+    ],
+    ids=["end of the keys", "square of queries", "square of keys", "indices", "start"],
+)
+def test_a_mask_that_numbers_tokens_by_the_shape_is_refused_before_long_sequences_meet_it(
+    mask: str, says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "near.py").write_text(WINDOWS.format(mask))
+    attnlab.load_plugin(tmp_path / "near.py")
+    blocks = quick_check(ATTENTIONS.entry("near"), {}, 16, 2, [32]).blocks
+    assert blocks.startswith(says)
+    assert bool(blocks) == bool(says)
+    (paths,) = check_attention(subject_of("near"), ["fast path equals plain"]).findings
+    assert paths.outcome == ("fail" if says else "pass")
+    if says:
+        assert "qkv.query_indices_T1" in paths.evidence
+        with pytest.raises(PluginError, match=r"Blocks of queries(.|\n)*check near --plugin .*near.py"):
+            attnlab.train("copy", "near", **FAST)
+    else:
+        attnlab.train("copy", "near", **FAST)

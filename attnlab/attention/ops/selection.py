@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from attnlab.errors import InvalidValueError
-from attnlab.tensors import QKV
 
 EQUAL_ROUNDINGS = 256
 """Scores are equal if they differ by at most this many roundings of the largest score of the row. A projection and a
@@ -58,30 +57,6 @@ def _rounding_margin(scores_TS: Tensor, allowed_TS: Tensor) -> Tensor | int:
         return 0
     largest_T1 = scores_TS.masked_fill(~allowed_TS, 0.0).abs().amax(-1, keepdim=True)
     return EQUAL_ROUNDINGS * torch.finfo(scores_TS.dtype).eps * largest_T1
-
-
-def query_indices(qkv: QKV) -> Tensor:
-    """Indices of the queries in the sequence.
-
-    Args:
-        qkv: Queries, keys and values; the queries may be a chunk of the rows.
-
-    Returns:
-        int64, T x 1.
-    """
-    return torch.arange(qkv.queries_BHTC.shape[-2], device=qkv.queries_BHTC.device)[:, None] + qkv.start
-
-
-def key_indices(qkv: QKV) -> Tensor:
-    """Indices of the keys in the sequence.
-
-    Args:
-        qkv: Queries, keys and values.
-
-    Returns:
-        int64, S.
-    """
-    return torch.arange(qkv.keys_BHSC.shape[-2], device=qkv.keys_BHSC.device)
 
 
 def complete_blocks(tensor_SC: Tensor, block: int) -> Tensor:
