@@ -3,7 +3,7 @@
 On each level the accuracies of two variants are compared seed by seed; a seed gives both the same data and, where the
 shapes allow it, the same initial weights. A level is decided by the evidence of :mod:`attnlab.analysis.sequential`:
 
-    ahead, behind   the mean difference is not 0
+    ahead, behind   the mean difference is not 0; an accuracy below chance counts as chance
     alike           in most seeds the two are within a margin of each other
 
 and a comparison by its levels:
@@ -73,13 +73,20 @@ class LevelComparison:
 
     @cached_property
     def differences(self) -> list[float]:
-        """Accuracy minus that of the reference, for each seed."""
-        return [accuracy(self.ours[seed]) - accuracy(self.theirs[seed]) for seed in self.seeds]
+        """Accuracy above chance minus that of the reference, for each seed."""
+        return [above_chance(self.ours[seed]) - above_chance(self.theirs[seed]) for seed in self.seeds]
+
+    @cached_property
+    def bets(self) -> list[float]:
+        """The differences as shares of the largest there can be, in [-1, 1]: between chance and a perfect score."""
+        spans = [max(map(span, (self.ours[seed], self.theirs[seed]))) for seed in self.seeds]
+        return [one / most for one, most in zip(self.differences, spans, strict=True)]
 
     @property
     def alike(self) -> list[float]:
         """1 for each seed in which the two are within the margin, -1 for the others."""
-        return [1.0 if abs(one) <= self.question.equal + 1e-12 else -1.0 for one in self.differences]
+        raw = [accuracy(self.ours[seed]) - accuracy(self.theirs[seed]) for seed in self.seeds]
+        return [1.0 if abs(one) <= self.question.equal + 1e-12 else -1.0 for one in raw]
 
     @cached_property
     def outcome(self) -> Outcome:
@@ -94,15 +101,17 @@ class LevelComparison:
         """Further seeds, if they are like those run, until each outcome is decided; infinity where they lead away."""
         sign = math.log(2 * self.levels * self.question.comparisons / self.question.error)
         alike = math.log(self.question.comparisons / self.question.error)
-        ahead = seeds_needed(self.differences, sign)
-        behind = seeds_needed([-one for one in self.differences], sign)
+        ahead = seeds_needed(self.bets, sign)
+        behind = seeds_needed([-one for one in self.bets], sign)
         return {"ahead": ahead, "behind": behind, "alike": seeds_needed(self.alike, alike)}
 
     @cached_property
     def interval(self) -> tuple[float, float]:
         """The mean difference, in an interval that holds at every number of seeds and on all levels at once."""
         error = self.question.error / (self.levels * self.question.comparisons)
-        return confidence_sequence(self.differences, error)
+        low, high = confidence_sequence(self.bets, error)
+        most = max((span(self.theirs[seed]) for seed in self.seeds), default=1.0)
+        return low * most, high * most
 
     @property
     def seconds(self) -> float:
@@ -235,6 +244,31 @@ def accuracy(record: Record) -> float:
     """
     mean = record.accuracy.mean
     return record.accuracy.chance if math.isnan(mean) else mean
+
+
+def span(record: Record) -> float:
+    """What there is between chance and a perfect score; 1 where there is nothing.
+
+    Args:
+        record: A run that has not failed.
+
+    Returns:
+        A share of 1.
+    """
+    return 1 - record.accuracy.chance if record.accuracy.chance < 1 else 1.0
+
+
+def above_chance(record: Record) -> float:
+    """The accuracy above chance; 0 for one below chance, and the accuracy itself where chance is 1.
+
+    Args:
+        record: A run that has not failed.
+
+    Returns:
+        A share of 1.
+    """
+    chance = 1 - span(record)
+    return max(accuracy(record) - chance, 0.0)
 
 
 Runs = Mapping[Any, Mapping[int, RunSpec]]

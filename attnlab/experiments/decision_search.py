@@ -1,6 +1,6 @@
 """Sweeps that end with an answer: seeds and levels are added where they decide most, until all comparisons are decided.
 
-Each comparison begins with a few seeds on the levels around the capacity of both variants, found by bisection. Then
+Each comparison begins with a seed on each of the levels around the capacity of both variants, found by bisection. Then
 seeds are added, one round after the other, on the level that needs fewest more of them to be decided as different, or
 on all levels together where being alike takes fewer. Both variants of a comparison run every seed that either runs.
 Which level comes next depends on earlier seeds alone, so the evidence stays valid (see
@@ -21,8 +21,8 @@ from attnlab.analysis.levels import boundary, share_above_chance
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 
-FIRST_SEEDS = 2
-"""Seeds that a level gets in its first round."""
+FIRST_SEEDS = 1
+"""Seeds that a level gets in its first round: more are spent where they decide, and move the bisection if they must."""
 
 Run = Callable[[Sequence[RunSpec]], Sequence[Record]]
 """Runs those of some runs that have no record yet, and returns the records of all that have one."""

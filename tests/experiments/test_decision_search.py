@@ -78,6 +78,33 @@ def test_a_lead_is_found_where_it_is_and_with_few_runs() -> None:
         assert one.ours.keys() == one.theirs.keys()
 
 
+@pytest.mark.parametrize("chance", [0.05, 0.5, 0.9])
+def test_what_solves_and_what_guesses_are_told_apart_by_as_many_seeds_whatever_the_chance(chance: float) -> None:
+    """Bets are on shares of the way from chance to a perfect score, and a guess below chance is a guess."""
+    (pair,) = pairs([spec for spec in runs("softmax", "linear") if spec.task.level == 2])
+
+    def accuracy(spec: RunSpec) -> float:
+        return 1.0 if spec.variant == "softmax" else chance + (0.02 if spec.seed % 2 == 0 else -0.02)
+
+    specs = [spec for side in (pair.theirs, pair.ours) for seed, spec in side[2].items() if seed < 10]
+    records = {spec.id: shown(spec, accuracy(spec), chance=chance) for spec in specs}
+    told = pair.compared(records, Question(levels=4)).by_level[2]
+    assert (told.outcome, pair.reference) == ("behind", "softmax")
+    assert told.differences == pytest.approx([-(1 - chance) + 0.02 * (seed % 2 == 0) for seed in range(10)])
+    low, high = told.interval
+    assert -(1 - chance) <= low < -0.9 * (1 - chance) < high < 0
+    fewer = {spec.id: records[spec.id] for spec in specs if spec.seed < 8}
+    assert pair.compared(fewer, Question(levels=4)).outcome == "undecided"
+
+
+def test_two_guesses_are_alike_by_their_accuracies_and_not_because_they_are_below_chance() -> None:
+    (pair,) = pairs([spec for spec in runs("softmax", "linear") if spec.task.level == 2])
+    specs = [spec for side in (pair.theirs, pair.ours) for spec in side[2].values()]
+    records = {spec.id: shown(spec, 0.05 if spec.variant == "linear" else 0.2, chance=0.25) for spec in specs}
+    told = pair.compared(records, Question()).by_level[2]
+    assert (told.outcome, set(told.differences), set(told.alike)) == ("undecided", {0.0}, {-1.0})
+
+
 def test_a_loss_is_told_as_one() -> None:
     search, _ = searched(runs("softmax", "gpam"), up_to(softmax=16, gpam=4))
     assert search.comparisons[0].outcome == "behind"
@@ -293,7 +320,7 @@ def test_wrong_options_are_refused(options: dict[str, Any], where: str) -> None:
 def test_the_order_of_the_runs_is_told_in_short() -> None:
     search, _ = searched(runs("softmax", "expressive"), up_to(softmax=4, expressive=16))
     text = rounds_text(search.rounds)
-    assert text.startswith("8 (2 seeds), ")
+    assert text.startswith("8 (1 seed), ")
     assert " .. " in text
 
 

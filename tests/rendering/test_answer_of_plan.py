@@ -54,7 +54,7 @@ def test_a_complexity_in_the_singular_is_no_unit(complexity: str, text: str) -> 
 def test_three_seeds_leave_it_open_and_it_says_what_is_missing() -> None:
     found = report([*ladder("softmax", NEAR, 3), *ladder("expressive", FAR, 3)])
     assert "undecided with 3 seeds. About " in words(found)[0]
-    assert words(found)[0].endswith("About 16 more runs like these, 3:12 min of one process, would decide it.")
+    assert words(found)[0].endswith("About 12 more runs like these, 2:24 min of one process, would decide it.")
     assert not found.answers[0].decided
 
 

@@ -247,7 +247,8 @@ BLOCKS = {"fast path equals plain"}
         (
             INEXACT_FAST_PATH,
             {"row constraint", "fast path equals plain", "second layer"},
-            r"largest relative difference 2\.0e-03 (in 3 blocks of queries )?at T = \d+, where a rounding of the inputs changes \d\.\de-0[67]",
+            r"largest relative difference 2\.0e-03 (in 3 blocks of queries )?at T = \d+, "
+            r"where a rounding of the inputs changes \d\.\de-0[67]",
         ),
         (LATE_CUMSUM, {"query subset"}, r"largest difference \d.*"),
         (BROKEN_ROWS, {"row constraint"}, r"non-negative, sum to one: sums 0\.1\d* to 11\..*, smallest entry 0"),
