@@ -18,8 +18,9 @@ from scipy import stats
 
 from attnlab.analysis._panels import Panel
 from attnlab.analysis.capacity import curve
+from attnlab.analysis.cell import Cell, Label
 from attnlab.analysis.claims import decide
-from attnlab.analysis.grid import Cell, Grid, Label
+from attnlab.analysis.grid import Grid
 from attnlab.analysis.ranks import ranks
 from attnlab.analysis.statistics import (
     Floats,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from attnlab.analysis.grid import Cell, Grid, Label
+from attnlab.analysis.cell import Cell, Label
+from attnlab.analysis.grid import Grid
 
 
 def along_what_varies(panel: Grid) -> Grid:

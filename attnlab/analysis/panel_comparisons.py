@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from attnlab.analysis.cell import Label
 from attnlab.analysis.comparisons import BySeed, Comparison, Question
-from attnlab.analysis.grid import Grid, Label, field_text
+from attnlab.analysis.grid import Grid
+from attnlab.analysis.grids import field_text
 from attnlab.records import Record
 
 Runs = dict[Any, dict[int, Record]]

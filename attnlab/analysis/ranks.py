@@ -21,7 +21,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from attnlab.analysis._draws import DRAWS, Floats
-from attnlab.analysis.grid import Grid, Label
+from attnlab.analysis.cell import Label
+from attnlab.analysis.grid import Grid
 from attnlab.analysis.statistics import MIN_SEEDS
 
 FAMILY_ERROR = 0.05

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attnlab.analysis._observations import Observation, check_field, check_metric, metric_bounds, varying
+from attnlab.analysis.cell import mean_validation_accuracy
 from attnlab.analysis.fields import matches
-from attnlab.analysis.grid import mean_validation_accuracy
 from attnlab.analysis.planned_levels import Plan, levels_of
 from attnlab.analysis.statistics import Sample
 from attnlab.errors import InvalidValueError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from attnlab.analysis.grid import Cell
+from attnlab.analysis.cell import Cell
 from attnlab.analysis.statistics import Interval
 from attnlab.analysis.time_to_solve import SolveTimes
 from attnlab.formatting import between, number

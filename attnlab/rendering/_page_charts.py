@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from attnlab.analysis.grid import Cell, Grid
+from attnlab.analysis.cell import Cell
+from attnlab.analysis.grid import Grid
 from attnlab.analysis.statistics import Interval
 from attnlab.charts import runs as charts
 from attnlab.formatting import SHARES, between, metric_heading

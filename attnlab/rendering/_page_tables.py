@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from attnlab.analysis.grid import Cell, Grid, Label
+from attnlab.analysis.cell import Cell, Label
+from attnlab.analysis.grid import Grid
 from attnlab.analysis.published_values import PublishedComparison
 from attnlab.formatting import fitted, metric_heading, span
 from attnlab.records import Record

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from attnlab.analysis.grid import Grid, field_text
+from attnlab.analysis.grid import Grid
+from attnlab.analysis.grids import field_text
 from attnlab.formatting import percent
 from attnlab.records import HistoryPoint, Record
 from attnlab.run_fields import Cache, run_fields, trained_on

@@ -11,8 +11,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from attnlab.analysis.cell import Cell, Label
 from attnlab.analysis.claims import ClaimOutcome
-from attnlab.analysis.grid import Cell, Grid, Label
+from attnlab.analysis.grid import Grid
 from attnlab.analysis.statistics import Interval, SeedShares, draws_per_row, improvement, interquartile_mean
 from attnlab.analysis.time_to_solve import TIME_METRICS
 from attnlab.formatting import between, fitted, metric_heading, number, span

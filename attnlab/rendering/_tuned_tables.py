@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.text import Text
 
-from attnlab.analysis.grid import Cell, Grid, Label
+from attnlab.analysis.cell import Cell, Label
+from attnlab.analysis.grid import Grid
 from attnlab.formatting import number
 from attnlab.rendering._exporters import Rows
 from attnlab.rendering._text_table import TextTable, cell_text

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from attnlab.analysis.grid import Cell, Grid, Label
+from attnlab.analysis.cell import Cell, Label
+from attnlab.analysis.grid import Grid
 from attnlab.rendering._exporters import Rows, aligned_rows
 from attnlab.rendering._parquet import LOCATION_COLUMNS, Schema, located, typed_rows
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attnlab.analysis.grid import Cell, Grid, Label
+from attnlab.analysis.cell import Cell, Label
+from attnlab.analysis.grid import Grid
 from attnlab.formatting import fitted, metric_heading, span
 from attnlab.rendering._cell_text import center_text, solved_text, spread_text
 from attnlab.rendering._exporters import Rows, exporters, markdown_table

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from attnlab.analysis.cell import Label
 from attnlab.analysis.failure_modes import FAILURE_MODES, OR
-from attnlab.analysis.grid import Grid, Label
+from attnlab.analysis.grid import Grid
 from attnlab.rendering._exporters import Rows, aligned_rows, exporters, markdown_table
 from attnlab.rendering._parquet import LOCATION_COLUMNS, Schema, located, parquet_bytes, typed_rows
 from attnlab.rendering.cells import row_location

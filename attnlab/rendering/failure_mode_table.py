@@ -14,8 +14,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from attnlab.analysis.cell import Label
 from attnlab.analysis.failure_modes import FAILURE_MODES, OR, FailureMode, failure_mode
-from attnlab.analysis.grid import Grid, Label, grids
+from attnlab.analysis.grid import Grid
+from attnlab.analysis.grids import grids
 from attnlab.config.experiment import Experiment
 from attnlab.records import Record
 from attnlab.rendering._text_table import Line, TextTable, cell_text

@@ -8,7 +8,8 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import chain, count
 
-from attnlab.analysis.grid import Cell, Grid
+from attnlab.analysis.cell import Cell
+from attnlab.analysis.grid import Grid
 from attnlab.analysis.time_to_solve import TIME_METRICS
 from attnlab.formatting import fitted, metric_heading, number, printable, span
 from attnlab.rendering._cell_text import center_text, spread_text

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from attnlab.analysis.grid import Grid, Label
+from attnlab.analysis.cell import Label
+from attnlab.analysis.grid import Grid
 from attnlab.records import SOLVED
 
 MOST_GROUPS = 8

@@ -10,9 +10,11 @@ from typing import Any, Literal, get_args
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from attnlab.analysis.cell import Label
 from attnlab.analysis.claims import ClaimOutcome, judge_claims
 from attnlab.analysis.comparisons import Comparison, Question, pairs
-from attnlab.analysis.grid import Grid, Label, grids
+from attnlab.analysis.grid import Grid
+from attnlab.analysis.grids import grids
 from attnlab.analysis.panel_comparisons import decided_pairs, panel_comparisons
 from attnlab.analysis.planned_levels import planned_levels
 from attnlab.analysis.published_values import PublishedComparison, compare_published

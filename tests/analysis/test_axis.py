@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attnlab.analysis.axis import along_what_varies
-from attnlab.analysis.grid import grids
+from attnlab.analysis.grids import grids
 from attnlab.records import Record
 from attnlab.rendering._page_charts import points
 from tests.rendering.fake_runs import run

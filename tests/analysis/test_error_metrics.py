@@ -8,7 +8,7 @@ import pytest
 
 from attnlab.analysis._observations import metric_bounds, observations
 from attnlab.analysis.claims import check_claims
-from attnlab.analysis.grid import grids
+from attnlab.analysis.grids import grids
 from attnlab.analysis.levels import share_above_chance
 from attnlab.analysis.metric_names import higher_is_better
 from attnlab.config.experiment import Claim

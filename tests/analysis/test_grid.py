@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from attnlab.analysis.grid import Grid, grids
+from attnlab.analysis.grid import Grid
+from attnlab.analysis.grids import grids
 from attnlab.analysis.statistics import Sample, clopper_pearson, intervals
 from attnlab.errors import UnknownNameError
 from attnlab.records import Record

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from attnlab.analysis.grid import grids
+from attnlab.analysis.grids import grids
 from attnlab.analysis.planned_levels import planned_levels
 from attnlab.analysis.published_values import PublishedComparison, PublishedRow, compare_published
 from attnlab.config.experiment import Experiment

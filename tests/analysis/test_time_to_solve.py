@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from attnlab.analysis.claims import check_claims
-from attnlab.analysis.grid import grids
+from attnlab.analysis.grids import grids
 from attnlab.analysis.time_to_solve import SolveTimes, seconds_to_solve, steps_to_solve
 from attnlab.config.experiment import Claim
 from attnlab.errors import InvalidValueError

@@ -10,7 +10,7 @@ import pytest
 from safetensors import safe_open
 
 import attnlab
-from attnlab.analysis.grid import grids
+from attnlab.analysis.grids import grids
 from attnlab.errors import AttnlabError, InterruptedTraining, InvalidValueError, StoreError, UnknownNameError
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
