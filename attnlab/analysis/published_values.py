@@ -20,6 +20,7 @@ from attnlab.analysis.planned_levels import Plan
 from attnlab.analysis.statistics import UNKNOWN, Interval, mean
 from attnlab.analysis.strata import Strata, strata
 from attnlab.config.published_values import PublishedTable, PublishedValue
+from attnlab.errors import UnknownNameError
 from attnlab.formatting import option_text
 from attnlab.records import Record
 from attnlab.run_fields import PARTS, short_name
@@ -74,6 +75,8 @@ def compare_published(
     source: str = "",
     tuned: Sequence[str] = (),
     plan: Plan = (),
+    *,
+    half_done: bool = False,
 ) -> list[PublishedComparison]:
     """Compare published values with those of records.
 
@@ -83,21 +86,27 @@ def compare_published(
         source: The source of tables that name none.
         tuned: Fields of which each cell takes the value with the best validation accuracy.
         plan: The levels of the experiment; on those that runs will be trained on, no others are taken meanwhile.
+        half_done: Whether there may be no run yet with a field or a metric; then no finished run matches yet.
 
     Returns:
         One comparison for each table.
 
     Raises:
-        UnknownNameError: A value names a field or a metric that the runs do not have.
+        UnknownNameError: A value names a field or a metric that the runs do not have, and it is not half done.
         InvalidValueError: A value matches more than one variant.
     """
     wanted = list(tables)
     observed = observations(records) if wanted else []
-    return [_compared(table, observed, source, tuned, plan) for table in wanted]
+    return [_compared(table, observed, source, tuned, plan, half_done) for table in wanted]
 
 
 def _compared(
-    table: PublishedTable, observed: Sequence[Observation], source: str, tuned: Sequence[str], plan: Plan
+    table: PublishedTable,
+    observed: Sequence[Observation],
+    source: str,
+    tuned: Sequence[str],
+    plan: Plan,
+    half_done: bool,
 ) -> PublishedComparison:
     named = [{short_name(name): value for name, value in one.of.items()} for one in table.values]
     common = {
@@ -110,7 +119,13 @@ def _compared(
     rows = []
     for one, fields in zip(table.values, named, strict=True):
         own = {name: value for name, value in fields.items() if name not in common}
-        rows.append(_row(one, own, strata(observed, one.of, table.metric, tuned, WHERE, plan), rising))
+        try:
+            ours = strata(observed, one.of, table.metric, tuned, WHERE, plan)
+        except UnknownNameError:
+            if not half_done:
+                raise
+            ours = {}
+        rows.append(_row(one, own, ours, rising))
     about = table.table, table.source or source, table.quantity, table.metric
     return PublishedComparison(*about, _text(common), tuple(rows), table.differs)
 

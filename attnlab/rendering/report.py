@@ -404,7 +404,7 @@ def report(
     plan = planned_levels(experiment) if experiment and (claims or tables) else ()
     outcomes = judge_claims(claims, records, tuned, plan)
     question = experiment.question if experiment else ""
-    published = compare_published(tables, records, experiment.source if experiment else "", tuned, plan)
+    published = compare_published(tables, records, experiment.source if experiment else "", tuned, plan, half_done=True)
     decided = _comparisons(records, experiment)
     return Report(tuple(panels), tuple(outcomes), question, tuple(records), decided, tuple(published))
 

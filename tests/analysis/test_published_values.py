@@ -132,6 +132,8 @@ def test_what_matches_no_field_or_several_variants_is_refused() -> None:
     records = [run(), run(attention="gpam")]
     with pytest.raises(UnknownNameError, match="There is no field 'widht'"):
         row_of(records, widht=64)
+    (later,) = compare_published([table({"of": {"widht": 8}, "value": 0.5})], seeds([0.5]), half_done=True)
+    assert (later.rows[0].label, later.rows[0].published, later.rows[0].seeds) == ("widht 8", 0.5, 0)
     with pytest.raises(UnknownNameError, match="There is no metric 'acuracy'"):
         row_of(records, "acuracy")
     with pytest.raises(InvalidValueError, match="this matches more than one variant") as caught:
