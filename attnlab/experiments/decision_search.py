@@ -4,7 +4,8 @@ Each comparison begins with a seed on each of the levels around the capacity of 
 seeds are added, one round after the other, on the level that needs fewest more of them to be decided as different, or
 on all levels together where being alike takes fewer. Both variants of a comparison run every seed that either runs.
 Which level comes next depends on earlier seeds alone, so the evidence stays valid (see
-:mod:`attnlab.analysis.sequential`).
+:mod:`attnlab.analysis.sequential`). One variant is often several times as slow as the other, by its steps or because it
+solves nothing; a round therefore has more runs than workers where it is known to take more seeds.
 
 A search ends where every comparison is decided, where the plan has no further seeds, or when its budget is spent.
 """
@@ -23,6 +24,8 @@ from attnlab.specs import RunSpec
 
 FIRST_SEEDS = 1
 """Seeds that a level gets in its first round: more are spent where they decide, and move the bisection if they must."""
+QUEUE = 3
+"""Seeds that a round may add for each that is trained at the same time."""
 
 Run = Callable[[Sequence[RunSpec]], Sequence[Record]]
 """Runs those of some runs that have no record yet, and returns the records of all that have one."""
@@ -64,7 +67,7 @@ class PairSearch:
 
         Args:
             records: What has been run, by id.
-            at_most: Seeds of a level that a round may add.
+            at_most: Seeds of a level that a round trains at the same time.
 
         Returns:
             Runs that have no record yet; none where the comparison is decided or the plan has no further seeds.
@@ -72,12 +75,16 @@ class PairSearch:
         comparison = self.compared(records)
         if comparison.outcome != "undecided":
             return []
-        for level in self._unbracketed(comparison):
-            if runs := self._add(comparison, level, FIRST_SEEDS, records, "to find where accuracy falls"):
-                return runs
+        begun = [
+            spec
+            for level in dict.fromkeys(self._unbracketed(comparison))
+            for spec in self._add(comparison, level, FIRST_SEEDS, records, "to find where accuracy falls")
+        ]
+        if begun:
+            return begun
         for one in comparison.deciding()[0]:
             likely = min(one.needed.values())
-            more = 1 if math.isinf(likely) else int(max(1, min(likely, at_most)))
+            more = 1 if math.isinf(likely) else int(max(1, min(likely, QUEUE * at_most)))
             if runs := self._add(comparison, one.level, len(one.seeds) + more, records, _reason(one.needed)):
                 return runs
         return []
@@ -110,7 +117,7 @@ class PairSearch:
         if not new:
             return []
         self.chosen.append(Round(self.pair.variant, self.pair.reference, level, len(have) + len(new), why))
-        runs = {side[seed].id: side[seed] for seed in new for side in (ours, theirs)}
+        runs = {side[seed].id: side[seed] for side in (ours, theirs) for seed in new}
         return [spec for run, spec in runs.items() if run not in records]
 
 

@@ -105,6 +105,24 @@ def test_two_guesses_are_alike_by_their_accuracies_and_not_because_they_are_belo
     assert (told.outcome, set(told.differences), set(told.alike)) == ("undecided", {0.0}, {-1.0})
 
 
+def test_rounds_have_more_runs_than_workers_where_more_seeds_are_needed_and_no_more_than_these() -> None:
+    """The slow side of a pair must not leave workers without runs."""
+    rounds: list[list[RunSpec]] = []
+    solved = up_to(softmax=32, linear=1)
+
+    def run(wanted: Sequence[RunSpec]) -> list[Record]:
+        rounds.append(list(wanted))
+        return [shown(spec, solved(spec.variant, spec.task.level, spec.seed), chance=0.1) for spec in wanted]
+
+    specs = runs("softmax", "linear")
+    search = search_decisions(specs, run, Question(), at_once=2)
+    assert search.comparisons[0].outcome == "behind"
+    assert [sorted({spec.task.level for spec in one}) for one in rounds[:2]] == [[8], [4, 16]]
+    assert max(map(len, rounds)) == 6
+    alone = search_decisions(specs, run, Question(), at_once=1)
+    assert len(search.records) <= len(alone.records) + 2
+
+
 def test_a_loss_is_told_as_one() -> None:
     search, _ = searched(runs("softmax", "gpam"), up_to(softmax=16, gpam=4))
     assert search.comparisons[0].outcome == "behind"
