@@ -117,7 +117,7 @@ def test_rounds_have_more_runs_than_workers_where_more_seeds_are_needed_and_no_m
     specs = runs("softmax", "linear")
     search = search_decisions(specs, run, Question(), at_once=2)
     assert search.comparisons[0].outcome == "behind"
-    assert [sorted({spec.task.level for spec in one}) for one in rounds[:2]] == [[8], [4, 16]]
+    assert [sorted({spec.task.level for spec in one}) for one in rounds[:2]] == [[8], [2, 16]]
     assert max(map(len, rounds)) == 6
     alone = search_decisions(specs, run, Question(), at_once=1)
     assert len(search.records) <= len(alone.records) + 2
