@@ -285,7 +285,8 @@ class Report:
         more = ", the solved runs, and the 95 % interval of P(solve) in % (Clopper-Pearson)" if solving else ""
         notes = [f"Below each mean: its 95 % interval over seeds ({' and '.join(kinds)}){more}."]
         if min(counts) < MIN_SEEDS:
-            notes.append(f"Where there are two seeds, the range; an interval takes at least {MIN_SEEDS}.")
+            range_note = "Where there are two seeds, the range; an" if 2 in counts else "An"
+            notes.append(f"{range_note} interval takes at least {MIN_SEEDS}{'' if 2 in counts else ' seeds'}.")
         fewest = min(count for count in counts if count >= MIN_SEEDS)
         if fewest <= FEW_SEEDS and bounded:
             width = 100 * (1 - clopper_pearson(fewest, fewest)[0])

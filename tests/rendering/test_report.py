@@ -284,6 +284,10 @@ def test_two_seeds_have_a_range_and_no_95_percent() -> None:
     mixed = " ".join(drawn(report(ladder({"softmax": [[0.9, 1.0], [0.3, 0.5, 0.4]]}))))
     assert "range 90.0-100.0" in mixed
     assert "95 % interval" in mixed
+    assert "Where there are two seeds, the range" in " ".join(mixed.split())
+    single = " ".join(" ".join(drawn(report(ladder({"softmax": [[0.9], [0.3, 0.5, 0.4]]})))).split())
+    assert "two seeds" not in single
+    assert "An interval takes at least 3 seeds." in single
 
 
 def test_levels_that_only_some_were_run_on_are_not_compared() -> None:

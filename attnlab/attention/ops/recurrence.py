@@ -60,8 +60,7 @@ def recurrent_outputs(
     Returns:
         B x H x T x V.
     """
-    decays_BHTN = None if log_decays_BHTN is None else log_decays_BHTN.exp()
-    tensors = (queries_BHTC, removals_BHTC, erasures_BHTC, keys_BHTC, decays_BHTN)
+    tensors = (queries_BHTC, removals_BHTC, erasures_BHTC, keys_BHTC, log_decays_BHTN)
     there = [values_BHTV[..., :0] if one is None else one for one in tensors]
     shape = values_BHTV.shape[:-1]
     return looped(_TokenLoops(), *(one.expand(*shape, one.shape[-1]) for one in there), values_BHTV)
@@ -69,7 +68,7 @@ def recurrent_outputs(
 
 @final
 class _TokenLoops:
-    """o; of q, r, e (or b), k, a and v, of which those of no channels are not there."""
+    """o; of q, r, e (or b), k, log a and v, of which those of no channels are not there."""
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """Compute o."""
@@ -88,12 +87,15 @@ def _run(which: int, inputs: Tensors, others: Tensors) -> None:
     """Call the forward pass (0) or the backward pass (1) for its tensors."""
     from attnlab.attention.ops.recurrence_loops import SEGMENT, Sizes, group_of, padded, passes
 
-    queries, removals, erasures, keys, decays, values = inputs
+    queries, removals, erasures, keys, log_decays, values = inputs
+    decays = log_decays.exp()
     batch, heads, tokens, channels = queries.shape
     there = bool(removals.shape[-1]), bool(keys.shape[-1])
     strengths = 0 < erasures.shape[-1] < channels
     sizes = Sizes(heads, tokens, channels, values.shape[-1], decays.shape[-1], *there, strengths)
-    memories, strides = zip(*(loops.memory_of(one) for one in (*inputs, *others)), strict=True)
+    memories, strides = zip(
+        *(loops.memory_of(one) for one in (queries, removals, erasures, keys, decays, values, *others)), strict=True
+    )
     loops.in_threads(
         passes(padded(channels), group_of(values.shape[-1]), bool(decays.shape[-1]), *there)[which],
         [np.arange(batch * heads)[:, None]],

@@ -18,7 +18,7 @@ import numpy as np
 
 from attnlab.attention.ops.loops import Integers, Numbers, loop
 from attnlab.attention.ops.recurrence_rows import add_up, copy, find, gather, load, scatter, share
-from attnlab.attention.ops.recurrence_token import VECTORS, ZERO, advance, retreat
+from attnlab.attention.ops.recurrence_token import VECTORS, ZERO, add_decay_grads, advance, retreat
 
 SEGMENT = 64
 """Tokens of which the states are held at a time on the way back, at least."""
@@ -85,7 +85,7 @@ def passes(padded: int, group: int, decay: bool, erases: bool, separate: bool) -
         ``forward`` and ``backward``. Both take the heads of sequences that they compute, as their indices among all B
         x H; :class:`Sizes`; the tokens of a segment; and the strides and the memory of queries, removals, erasures,
         keys, decays, values and outputs, the latter's gradients for ``backward``, which takes the gradients of the
-        first six in the same order besides.
+        first six in the same order besides: of the decays those of their logarithms.
     """
     # Both hold numbers alone: numba 0.68.1 finds no kept code of a closure that holds a compiled function.
 
@@ -174,10 +174,10 @@ def passes(padded: int, group: int, decay: bool, erases: bool, separate: bool) -
         state, grads, at = np.empty_like(states[0]), np.empty_like(states[0]), np.empty(13, np.int64)
         token, value = np.zeros((held, VECTORS * padded), np.float32), np.zeros((held, width), np.float32)
         change, out, value_grad = np.empty_like(value), np.zeros_like(value), np.empty_like(value)
-        change_grad = np.empty(group, np.float32)
+        change_grad, sums = np.empty(group, np.float32), np.empty(padded, np.float32)
         for place in range(len(indices)):
             find(at, indices[place, 0], strides, heads)
-            before[0], grads[:] = ZERO, ZERO
+            before[0], grads[:], sums[:] = ZERO, ZERO, ZERO
             for turn in range(1 - segments, segments):  # all segments but the last, then each of them from the last on
                 part = turn + segments - 1 if turn < 0 else segments - 1 - turn
                 start = part * segment
@@ -239,6 +239,8 @@ def passes(padded: int, group: int, decay: bool, erases: bool, separate: bool) -
                             padded,
                             group,
                         )
+                    if decay and start + i > 0:  # of the first token there is no state that decays
+                        add_decay_grads(token[i], sums, padded)
                 scatter(rows, 6 * padded, channels, query_grads, at[7] + start * step[7], step[7])
                 if erases and sizes[7]:
                     share(rows, channels, erasures, at[2] + start * step[2], step[2], padded)
