@@ -102,6 +102,24 @@ def test_outputs_and_gradients_are_those_of_the_scan_in_float64(form: str, token
     assert off(differentiated(looped(form, rule), inputs_of(form, rule)), exact(form, rule)) <= 5e-6
 
 
+@pytest.mark.parametrize("strength", [0.01, 10.0])
+@pytest.mark.parametrize("form", ["gated-delta", "kda", "rwkv7", "gla"])
+def test_gradients_of_decays_stay_exact_over_long_sequences(form: str, strength: float) -> None:
+    """They are sums of what all later tokens add, of which little is left where the state decays fast."""
+    rule = drawn(form, 1024, batch=1)
+    assert rule.decays_BHSC is not None
+    rule = rule._replace(decays_BHSC=(strength * rule.decays_BHSC).detach().requires_grad_())
+    assert off(differentiated(looped(form, rule), inputs_of(form, rule)), exact(form, rule)) <= 1e-5
+
+
+def test_of_a_state_that_is_forgotten_at_once_the_decays_have_no_gradient() -> None:
+    rule = drawn("gla", 9)
+    assert rule.decays_BHSC is not None
+    rule = rule._replace(decays_BHSC=torch.full_like(rule.decays_BHSC, -200.0).requires_grad_())
+    results = differentiated(looped("gla", rule), inputs_of("gla", rule))
+    assert [float(one.abs().max()) for one in results[3:4]] == [0.0]
+
+
 CHANNELS = [(1, 1), (3, 5), (16, 16), (33, 3), (16, 70), pytest.param(129, 2, marks=pytest.mark.slow)]
 """Channels and columns; each power of two of channels and each size of a group of columns compiles for seconds."""
 
