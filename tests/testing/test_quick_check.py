@@ -137,7 +137,7 @@ def test_a_module_without_a_fault_has_none(tmp_path: Path) -> None:
     assert found(tmp_path, "self.drop(own.cumsum(1))") == QuickCheck(random=True)
 
 
-@pytest.mark.parametrize("name", ["softmax", "dape", "gated-delta", "zeta", "mamba2"])
+@pytest.mark.parametrize("name", ["softmax", "dape", "gated-delta", "zeta", "mamba2", "path", "multi-token"])
 def test_built_in_attentions_have_no_fault(name: str) -> None:
     assert quick_check(ATTENTIONS.entry(name), {}, 16, 2, [32]) == QuickCheck()
 
