@@ -79,8 +79,13 @@ class LevelComparison:
     @cached_property
     def bets(self) -> list[float]:
         """The differences as shares of the largest there can be, in [-1, 1]: between chance and a perfect score."""
-        spans = [max(map(span, (self.ours[seed], self.theirs[seed]))) for seed in self.seeds]
-        return [one / most for one, most in zip(self.differences, spans, strict=True)]
+        return [one / self.largest for one in self.differences]
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest difference that there can be."""
+        runs = [run for side in (self.ours, self.theirs) for run in side.values()]
+        return max(map(span, runs), default=1.0)
 
     @property
     def alike(self) -> list[float]:
@@ -110,8 +115,7 @@ class LevelComparison:
         """The mean difference, in an interval that holds at every number of seeds and on all levels at once."""
         error = self.question.error / (self.levels * self.question.comparisons)
         low, high = confidence_sequence(self.bets, error)
-        most = max((span(self.theirs[seed]) for seed in self.seeds), default=1.0)
-        return low * most, high * most
+        return low * self.largest, high * self.largest
 
     @property
     def seconds(self) -> float:
@@ -129,6 +133,11 @@ class SolvedLevel(LevelComparison):
     def differences(self) -> list[float]:
         """1 for each seed that solves the level, -1 for the others."""
         return [1.0 if self.ours[seed].solved else -1.0 for seed in self.seeds]
+
+    @property
+    def largest(self) -> float:
+        """1, of a difference that is 1 or -1."""
+        return 1.0
 
     @cached_property
     def needed(self) -> Mapping[Outcome, float]:

@@ -97,6 +97,17 @@ def test_what_solves_and_what_guesses_are_told_apart_by_as_many_seeds_whatever_t
     assert pair.compared(fewer, Question(levels=4)).outcome == "undecided"
 
 
+def test_the_interval_of_what_one_variant_solves_does_not_depend_on_chance() -> None:
+    (pair,) = pairs([spec for spec in runs("softmax", seeds=6) if spec.task.level == 2])
+    ends = set()
+    for chance in (0.0, 0.5, 0.9):
+        records = {spec.id: shown(spec, 1.0, chance=chance) for spec in pair.ours[2].values()}
+        told = pair.compared(records, Question()).by_level[2]
+        assert set(told.bets) == {1.0}
+        ends.add(told.interval)
+    assert len(ends) == 1
+
+
 def test_two_guesses_are_alike_by_their_accuracies_and_not_because_they_are_below_chance() -> None:
     (pair,) = pairs([spec for spec in runs("softmax", "linear") if spec.task.level == 2])
     specs = [spec for side in (pair.theirs, pair.ours) for spec in side[2].values()]
