@@ -54,11 +54,11 @@ def check(
         if len(parts) == 1:
             reports.append(check_attention(parts[0], progress=progress))
     if len(parts) > 1:
-        from attnlab.execution.processes import sigint_blocked
+        from attnlab.execution.starting import children_started
 
         used = {("attention", part.name): ATTENTIONS.entry(part.name) for part in parts}
         with _worker_pool(used, plugins or [], len(parts)) as pool:
-            with sigint_blocked():  # while the workers start
+            with children_started():
                 checked = pool.map(check_attention, parts)
             with waiting(stderr) as progress:
                 progress(Preparing(f"checking {len(parts)} attentions"))
@@ -96,13 +96,15 @@ def _worker_pool(used: Mapping[tuple[str, str], Any], plugins: list[Path], tasks
     import multiprocessing
 
     from attnlab.execution.processes import default_workers
+    from attnlab.execution.starting import children_started
     from attnlab.execution.worker_parts import parts_to_send
     from attnlab.execution.worker_start import pool_arguments, start_in_pool
 
     parts = pool_arguments(parts_to_send(used, plugins))
     context = multiprocessing.get_context("spawn")
     workers = min(default_workers(), tasks)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_in_pool, initargs=parts)
+    with children_started():  # its locks start the resource tracker
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_in_pool, initargs=parts)
     try:
         yield pool
     except KeyboardInterrupt:  # SIGTERM reaches this process alone

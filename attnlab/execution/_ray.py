@@ -270,13 +270,15 @@ def connect(address: str | None) -> Any:
         raise InvalidValueError("Ray is not installed here.", hint, where="--executor ray") from None
     if address and address != "auto" and not is_listening(address):
         raise _unreachable(address, f"nothing listens at {address}.")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
+    # Ray (2.60) puts the current folder before Python's own modules in its workers, unless a client started the job.
+    config = ray.job_config.JobConfig(_client_job=True)
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
     try:
         with own_sigterm():
             if address:
-                ray.init(address=address, **quiet)
+                ray.init(address=address, job_config=config, **common)
             else:
-                ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+                ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", job_config=config, **common)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise _unreachable(address, _first_line(error)) from None
     return ray

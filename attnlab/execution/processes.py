@@ -11,15 +11,11 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from types import ModuleType
 from typing import final
 
 from attnlab.errors import PluginError
@@ -39,6 +35,7 @@ from attnlab.execution.jobs import (
     WorkerSettings,
     remaining_job,
 )
+from attnlab.execution.starting import children_started
 from attnlab.sizes import available_memory, check_fits
 from attnlab.training.interruption import Interruption
 
@@ -153,7 +150,7 @@ class Processes:
         by_main_thread = threading.current_thread() is threading.main_thread()
         arguments = (remote, by_main_thread, pickle.dumps(settings))
         process = context.Process(target=worker_start.start, args=arguments, daemon=True, name="attnlab worker")
-        with sigint_blocked(self.blocked), main_not_imported(), current_folder_not_imported():
+        with children_started(self.blocked):
             process.start()
         remote.close()
         self.workers.append(Worker(process, connection, rank=rank))
@@ -283,61 +280,6 @@ def exit_reason(code: int | None) -> str:
     if code is not None and code < 0:
         return f"its worker died of signal {-code}, twice"
     return f"its worker ended with status {code}, twice"
-
-
-@contextmanager
-def sigint_blocked(more: frozenset[signal.Signals] = frozenset()) -> Iterator[None]:
-    """Block Ctrl-C in this process; a process that is started within the block starts with Ctrl-C blocked.
-
-    Args:
-        more: Signals that are blocked as well; a worker unblocks Ctrl-C alone.
-
-    Yields:
-        Nothing.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # starting it, which the first process would do, unblocks Ctrl-C
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *more})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def main_not_imported() -> Iterator[None]:
-    """Keep processes that are started within this block from importing the main module.
-
-    Python has a spawned process import the main module of its parent. A script read from standard input cannot be
-    imported, and one without ``if __name__ == "__main__"`` would begin its sweep anew. Workers do not need it: classes
-    of the main module are sent to them by their code.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-@contextmanager
-def current_folder_not_imported() -> Iterator[None]:
-    """Keep processes that are started within this block from importing what lies in the current folder.
-
-    Python starts them with ``-c``, for which the current folder comes first on the path of imports: a ``socket.py`` or
-    ``pickle.py`` there would be run in place of Python's own. They get the path of their parent afterwards.
-    """
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
 
 
 @final

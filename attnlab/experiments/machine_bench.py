@@ -164,6 +164,7 @@ def _train(code: str, options: Mapping[str, str]) -> str:
 
 def _python(code: str, *words: str) -> str:
     """Run Python code in a new process with torch's number of threads; return its standard error."""
-    variables = {**os.environ, "COLUMNS": "100", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    variables = {**os.environ, "COLUMNS": "100", "PYTHONSAFEPATH": "1", **threads}
     command = [sys.executable, "-c", code, *words]
     return subprocess.run(command, capture_output=True, text=True, check=True, env=variables).stderr

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
-from importlib.machinery import ModuleSpec
-from multiprocessing.spawn import get_preparation_data
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,7 +14,7 @@ import pytest
 from attnlab.errors import InterruptedTraining, PluginError
 from attnlab.execution._inline import Inline
 from attnlab.execution.jobs import Job, WorkerSettings
-from attnlab.execution.processes import JobQueue, Processes, exit_reason, main_not_imported
+from attnlab.execution.processes import JobQueue, Processes, exit_reason
 from attnlab.execution.worker_parts import WorkerParts
 from attnlab.experiments.expand import expand
 from attnlab.experiments.run_sweep import SweepOutcome, run_sweep
@@ -215,45 +211,6 @@ def test_a_file_that_a_worker_cannot_load_stops_the_sweep_before_its_first_run(
         run_tiny(tmp_path / "store", executor(2, WorkerSettings(parts=WorkerParts((tmp_path / "absent.py",)))))
     assert str(caught.value).startswith(f"--plugin {tmp_path}/absent.py\n  There is no such Python file.")
     assert Store(tmp_path / "store").records() == []
-
-
-@pytest.mark.parametrize("attributes", [{"__file__": "<stdin>"}, {"__file__": "script.py"}, {"__spec__": "module"}])
-def test_workers_never_import_the_main_module(monkeypatch: pytest.MonkeyPatch, attributes: dict[str, str]) -> None:
-    """It may be standard input, or begin its sweep anew: classes are sent by their code."""
-    main = ModuleType("__main__")
-    for name, value in attributes.items():
-        setattr(main, name, ModuleSpec(value, None) if name == "__spec__" else value)
-    monkeypatch.setitem(sys.modules, "__main__", main)
-    assert {name for name in get_preparation_data("worker") if name.startswith("init_main")}
-    with main_not_imported():
-        assert not {name for name in get_preparation_data("worker") if name.startswith("init_main")}
-    assert sys.modules["__main__"] is main
-
-
-def test_workers_import_nothing_from_the_current_folder(
-    tmp_path: Path, executor: Callable[..., Processes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("socket", "pickle", "signal", "numpy"):
-        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w').write({name!r})")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [one for one in sys.path if one])  # as the console script has it
-    outcome = run_tiny(tmp_path / "store", executor(1))
-    assert {record.status for record in outcome.records} == {"done"}
-    assert not (tmp_path / "imported").exists()
-    assert "PYTHONSAFEPATH" not in os.environ
-
-
-def test_workers_start_with_ctrl_c_blocked_even_the_first(tmp_path: Path) -> None:
-    """Starting the resource tracker of Python, which the first of them needs, unblocks it."""
-    script = (
-        "import signal; from multiprocessing import resource_tracker\n"
-        "from attnlab.execution.processes import sigint_blocked\n"
-        "with sigint_blocked():\n"
-        "    resource_tracker.ensure_running()\n"
-        "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
-        "print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
-    )
-    assert drive(script, tmp_path).communicate(timeout=120)[0].split() == ["True", "False"]
 
 
 def test_a_killed_driver_leaves_no_workers_and_no_duplicate_record(tmp_path: Path) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -219,28 +217,3 @@ def _ranges(numbers: list[int]) -> str:
         else:
             ranges.append([number, number])
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)
-
-
-@contextmanager
-def changed_environment(gone: Collection[str], **new: str) -> Iterator[None]:
-    """Within this context, some variables of this process are gone or have other values.
-
-    Args:
-        gone: Names that are not there.
-        **new: Values by name.
-
-    Yields:
-        Nothing.
-    """
-    before = {name: os.environ.get(name) for name in (*gone, *new)}
-    try:
-        for name in gone:
-            os.environ.pop(name, None)
-        os.environ.update(new)
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

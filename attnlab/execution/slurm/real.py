@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, final
 
 from attnlab.errors import InvalidValueError
-from attnlab.execution.slurm.cluster import Cluster, JobState, changed_environment, import_submitit
+from attnlab.execution.slurm.cluster import Cluster, JobState, import_submitit
 from attnlab.execution.slurm.folder import LOGS
 from attnlab.execution.slurm.options import JobRequest
 from attnlab.execution.slurm.worker import Work, work
+from attnlab.execution.starting import changed_environment
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel")
 ANSWER_SECONDS = 60

@@ -17,12 +17,12 @@ from typing import Any, final
 
 import psutil
 
-from attnlab.execution.processes import sigint_blocked
-from attnlab.execution.slurm.cluster import Cluster, JobState, changed_environment, import_submitit
+from attnlab.execution.slurm.cluster import Cluster, JobState, import_submitit
 from attnlab.execution.slurm.folder import LOGS
 from attnlab.execution.slurm.options import JobRequest
 from attnlab.execution.slurm.real import THREAD_VARIABLES
 from attnlab.execution.slurm.worker import Work, work
+from attnlab.execution.starting import changed_environment, sigint_blocked
 
 
 @contextmanager

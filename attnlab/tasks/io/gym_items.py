@@ -214,7 +214,9 @@ class WorkerItems:
     """
 
     def __init__(self, dataset: str, level: int, config: str) -> None:
-        environment = {**os.environ, "PYTHONHASHSEED": HASH_SEED, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        # Without PYTHONSAFEPATH, Python would import what lies in the current folder first.
+        own = {"PYTHONHASHSEED": HASH_SEED, "PYTHONSAFEPATH": "1"}
+        environment = {**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         command = [sys.executable, "-c", SERVE, dataset, str(level), config]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, encoding="utf-8"
