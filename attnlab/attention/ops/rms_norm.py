@@ -7,7 +7,8 @@ needs x, s and one product per vector:
 
     dx = g s dy - g s^3 x (dy . x) / C,  dg = s (dy . x)
 
-A gain that multiplied the result instead would need a pass over all channels of its own, forth and back.
+A gain that multiplied the result instead would need a pass over all channels of its own, forth and back. Compiled loops
+compute the norm of heads in one pass where they can be used and the gain is one for each head.
 
 Source   Zhang and Sennrich, "Root mean square layer normalization", arXiv:1910.07467, equation 4.
 Differs  in eps, which their equation does not have, and in the gain, which theirs has for each channel.
@@ -23,6 +24,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from attnlab.attention.ops.looped import looped
+from attnlab.attention.ops.loops import usable
 from attnlab.tensors import at_least_float32
 
 
@@ -39,6 +42,14 @@ def rms_norm(x_NC: Tensor, gain_N1: Tensor | None = None) -> Tensor:
     exact_NC = at_least_float32(x_NC)
     gain = exact_NC.new_ones(()) if gain_N1 is None else gain_N1.to(exact_NC.dtype)
     eps = torch.finfo(x_NC.dtype).eps
+    if x_NC.ndim == 4 and usable(x_NC, gain):
+        from attnlab.attention.ops.unit_loops import UnitLoops
+
+        batch, heads, _, channels = x_NC.shape
+        if gain_N1 is None:
+            return looped(UnitLoops(1 / channels, eps), x_NC, x_NC.new_empty(batch, 1, 1, 0))
+        if gain.shape == (heads, 1, 1):
+            return looped(UnitLoops(1 / channels, eps), x_NC, gain.expand(batch, -1, -1, -1))
     normed_NC: Tensor = _RmsNorm.apply(exact_NC, gain, eps)  # type: ignore[no-untyped-call]
     return normed_NC.to(x_NC.dtype)
 

@@ -8,7 +8,9 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.nn import functional
 
+from attnlab.attention.ops import loops
 from attnlab.attention.ops.rms_norm import rms_norm
+from attnlab.training.environment import torch_threads
 
 SHAPE = (3, 2, 5, 4)
 
@@ -67,3 +69,62 @@ def test_bf16_is_normalized_in_float32() -> None:
     wanted = functional.rms_norm(x.float(), (32,), eps=torch.finfo(torch.bfloat16).eps)
     assert rms_norm(x).dtype == torch.bfloat16
     assert torch.equal(rms_norm(x), wanted.to(torch.bfloat16))
+
+
+HEADS = (3, 2, 7, 5)
+LOOPS = pytest.mark.skipif(not loops.works(), reason="numba is the optional extra fast")
+
+
+def looped(x_BHTC: Tensor, gain_H11: Tensor | None, upstream: Tensor) -> list[Tensor]:
+    """The norm in float32, by loops where they can be used, and its gradients."""
+    leaves = [one.float().requires_grad_() for one in (x_BHTC, gain_H11) if one is not None]
+    y = rms_norm(*leaves)
+    return [y.detach(), *torch.autograd.grad(y, leaves, upstream.float())]
+
+
+def formula(x_BHTC: Tensor, gain_H11: Tensor | None, upstream: Tensor) -> list[Tensor]:
+    """The same in float64 by torch's operations, with the eps of float32."""
+    leaves = [one.clone().requires_grad_() for one in (x_BHTC, gain_H11) if one is not None]
+    normed = functional.rms_norm(leaves[0], x_BHTC.shape[-1:], eps=torch.finfo(torch.float32).eps)
+    y = normed * leaves[1] if len(leaves) == 2 else normed
+    return [y.detach(), *torch.autograd.grad(y, leaves, upstream)]
+
+
+@LOOPS
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e6])
+@pytest.mark.parametrize("shape", [HEADS, (1, 1, 1, 2), (2, 3, 33, 32)])
+@pytest.mark.parametrize("gained", [True, False])
+def test_loops_compute_the_formula(gained: bool, shape: tuple[int, ...], scale: float) -> None:
+    x, upstream = drawn(*shape, scale=scale).float().double(), drawn(*shape, seed=2).float().double()
+    gain = drawn(shape[1], 1, 1, seed=1).float().double() if gained else None
+    for one, other in zip(looped(x, gain, upstream), formula(x, gain, upstream), strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one.double(), other, rtol=2e-5, atol=2e-6 * float(other.abs().max()))
+
+
+@LOOPS
+@pytest.mark.parametrize("gained", [True, False])
+def test_loops_take_memory_of_any_layout_and_any_number_of_threads(
+    gained: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, gain, upstream = drawn(*HEADS), drawn(2, 1, 1, seed=1) if gained else None, drawn(*HEADS, seed=2)
+    expected = looped(x, gain, upstream)
+    turned = x.transpose(1, 2).contiguous().transpose(1, 2)
+    monkeypatch.setattr(loops, "SHARE", 1)
+    for threads in (1, 3):
+        with torch_threads(threads):
+            for one, other in zip(looped(turned, gain, upstream), expected, strict=True):
+                assert torch.equal(one, other)
+
+
+@LOOPS
+def test_loops_give_stacked_runs_the_digits_of_each() -> None:
+    x, gain, upstream = drawn(4, *HEADS).float(), drawn(4, 2, 1, 1, seed=1).float(), drawn(*HEADS, seed=2).float()
+
+    def loss(x_BHTC: Tensor, gain_H11: Tensor) -> Tensor:
+        return (rms_norm(x_BHTC, gain_H11) * upstream).sum() + (rms_norm(x_BHTC) * upstream).sum()
+
+    stacked = vmap(grad(loss, argnums=(0, 1)))(x, gain)
+    for run in range(4):
+        for all_runs, alone in zip(stacked, grad(loss, argnums=(0, 1))(x[run], gain[run]), strict=True):
+            torch.testing.assert_close(all_runs[run], alone, rtol=1e-6, atol=1e-7)
