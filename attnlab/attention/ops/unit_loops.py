@@ -28,8 +28,9 @@ from attnlab.attention.ops.tiles import empty_like_heads
 
 MEMORY = "float32[::1]"
 FIRST = "uint64[:, :], uint64[::1], uint64[:, ::1], float32, float32"
-"""Types, without signs, since an index that may be negative makes vectors of no loop, of: the heads of sequences, as their indices among all B x H; H, T, C and the numbers of a gain; the strides of
-all tensors; w and eps."""
+"""Types of: the heads of sequences, as their indices among all B x H; H, T, C and the numbers of a gain; the strides of
+all tensors; w and eps. Integers have no sign, since an index that may be negative keeps a loop from being made of
+vectors."""
 
 
 @final
