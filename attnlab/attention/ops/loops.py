@@ -225,7 +225,8 @@ def _njit(function: Function, *signature: str, inline: str = "never") -> Any:
     """Compile a function, and keep its machine code on disk where that is possible."""
     from numba import njit
 
-    options = {"fastmath": set(REASSOCIATED), "nogil": True, "error_model": "numpy", "inline": inline}
+    options: dict[str, Any] = {"fastmath": set(REASSOCIATED), "nogil": True, "error_model": "numpy", "inline": inline}
+    options["forceinline"] = not signature  # calls would count references of arrays by atomic operations
     compiler: Any = partial(njit, *signature, **options)
     try:
         return compiler(cache=True)(function)
@@ -248,3 +249,32 @@ def sgemm() -> Any:
     name = "attnlab_sgemm"  # a name and no address, or the machine code could not be kept on disk
     binding.add_symbol(name, get_cython_function_address("scipy.linalg.cython_blas", "sgemm"))
     return types.ExternalFunction(name, types.void(*[types.uintp] * 13))
+
+
+def borrowing() -> Any:
+    """Get a function that views an array without counting its references, to be called by compiled functions.
+
+    A view of an array counts one more reference, by an atomic operation that takes as long as dozens of numbers. What
+    the function returns counts none, and neither do views of it. The array must live until its views are used no more:
+    a loop that makes one calls :func:`hold` with it at its end.
+
+    Returns:
+        The function; None where no loop can be compiled.
+    """
+    if not works():
+        return None
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+    from numba.np.arrayobj import make_array
+
+    @intrinsic
+    def borrow(context: Any, array: Any) -> tuple[Any, Callable[..., Any]]:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            view = make_array(signature.return_type)(context, builder, args[0])
+            view.meminfo = cgutils.get_null_value(view.meminfo.type)
+            view.parent = cgutils.get_null_value(view.parent.type)
+            return view._getvalue()
+
+        return array(array), generate
+
+    return borrow

@@ -2,10 +2,10 @@
 
     S_t = (I - e_t r_t^T) Diag(a_t) S_(t-1) + k_t v_t^T,   o_t = S_t^T q_t
 
-with k = e in a delta rule, and without e and r in linear attention. Time grows linearly in T, and so does memory. Of a
-state that stays in a cache, loops over the tokens are faster than products of chunks once they are compiled; without
-numba, and for all but float32 on a CPU, the scans of :mod:`attnlab.attention.ops.scan` and
-:mod:`attnlab.attention.ops.delta_rule` compute the same numbers but for their rounding.
+with k = e in a delta rule, and without e and r in linear attention. Time grows linearly in T, and so does memory. Loops
+over chunks of few tokens, whose numbers stay in the cache of a core, are compiled; without numba, and for all but
+float32 on a CPU, the scans of :mod:`attnlab.attention.ops.scan` and :mod:`attnlab.attention.ops.delta_rule` compute the
+same numbers but for their rounding.
 
 Letters  B batch, H heads, T tokens, C channels of keys, V of values, N numbers of log a: 0, 1 or C.
 """
@@ -63,11 +63,11 @@ def recurrent_outputs(
     tensors = (queries_BHTC, removals_BHTC, erasures_BHTC, keys_BHTC, log_decays_BHTN)
     there = [values_BHTV[..., :0] if one is None else one for one in tensors]
     shape = values_BHTV.shape[:-1]
-    return looped(_TokenLoops(), *(one.expand(*shape, one.shape[-1]) for one in there), values_BHTV)
+    return looped(_ChunkLoops(), *(one.expand(*shape, one.shape[-1]) for one in there), values_BHTV)
 
 
 @final
-class _TokenLoops:
+class _ChunkLoops:
     """o; of q, r, e (or b), k, log a and v, of which those of no channels are not there."""
 
     def forward(self, *tensors: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class _TokenLoops:
 
 def _run(which: int, inputs: Tensors, others: Tensors) -> None:
     """Call the forward pass (0) or the backward pass (1) for its tensors."""
-    from attnlab.attention.ops.recurrence_loops import SEGMENT, Sizes, group_of, padded, passes
+    from attnlab.attention.ops.recurrence_loops import SEGMENT, Sizes, backward, forward
 
     queries, removals, erasures, keys, log_decays, values = inputs
     decays = log_decays.exp()
@@ -97,7 +97,7 @@ def _run(which: int, inputs: Tensors, others: Tensors) -> None:
         *(loops.memory_of(one) for one in (queries, removals, erasures, keys, decays, values, *others)), strict=True
     )
     loops.in_threads(
-        passes(padded(channels), group_of(values.shape[-1]), bool(decays.shape[-1]), *there)[which],
+        (forward, backward)[which],
         [np.arange(batch * heads)[:, None]],
         4 * (1 + 3 * which) * queries.numel() * values.shape[-1],
         np.array(sizes),

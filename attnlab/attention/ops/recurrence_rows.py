@@ -1,9 +1,9 @@
 """What the loops of a recurrence copy: vectors of some tokens into rows that lie side by side, and gradients back.
 
-Tensors are given as all their memory, as in :mod:`attnlab.attention.ops.recurrence_loops`. A copy goes by slices: of a
-sum of indices the compiler does not know that it is not negative, and would gather number by number.
+Tensors are given as all their memory, as in :mod:`attnlab.attention.ops.recurrence_loops`. Indices of it have no sign:
+of a sum of others the compiler does not know that it is not negative, and would copy number by number.
 
-Letters  C channels of keys, P with padding, V of values.
+Letters  C channels of keys, V of values.
 """
 
 from __future__ import annotations
@@ -11,164 +11,121 @@ from __future__ import annotations
 import numpy as np
 
 from attnlab.attention.ops.loops import Integers, Numbers, compiled
+from attnlab.attention.ops.recurrence_chunk import DE, DR, A, E, K, Q, R
 
-ZERO, ONE = np.float32(0), np.float32(1)
-
-
-@compiled
-def copy(numbers: Numbers, out: Numbers) -> None:
-    """Copy an array.
-
-    Args:
-        numbers: What is copied.
-        out: Where to, of the same length.
-    """
-    for place in range(len(numbers)):
-        out[place] = numbers[place]
+ZERO = np.float32(0)
 
 
 @compiled
-def gather(memory: Numbers, start: int, stride: int, count: int, out: Numbers, place: int) -> None:
-    """Copy the channels of some tokens of a tensor to a place of each row.
+def gather(memory: Numbers, start: int, stride: int, out: Numbers) -> None:
+    """Copy the channels of some tokens of a tensor.
 
     Args:
         memory: All memory of the tensor.
         start: Where the channels of the first token begin.
         stride: The distance of two tokens.
-        count: C.
-        out: The rows, one for each token.
-        place: Where in a row they go.
+        out: Where to, a row for each token.
     """
     for t in range(len(out)):
-        first = start + t * stride
-        copy(memory[first : first + count], out[t, place : place + count])
+        first = np.uint64(start + t * stride)
+        for c in range(np.uint64(out.shape[1])):
+            out[t, c] = memory[first + c]
 
 
 @compiled
-def scatter(rows: Numbers, place: int, count: int, memory: Numbers, start: int, stride: int) -> None:
-    """Copy a place of each row to the channels of some tokens of a tensor.
+def scatter(rows: Numbers, memory: Numbers, start: int, stride: int) -> None:
+    """Copy rows to the channels of some tokens of a tensor.
 
     Args:
-        rows: The rows, one for each token.
-        place: Where in a row the channels are.
-        count: C.
+        rows: A row for each token.
         memory: All memory of the tensor.
         start: Where the channels of the first token begin.
         stride: The distance of two tokens.
     """
     for t in range(len(rows)):
-        first = start + t * stride
-        copy(rows[t, place : place + count], memory[first : first + count])
+        first = np.uint64(start + t * stride)
+        for c in range(np.uint64(rows.shape[1])):
+            memory[first + c] = rows[t, c]
 
 
 @compiled
-def spread(memory: Numbers, start: int, stride: int, numbers: int, count: int, out: Numbers) -> None:
-    """Copy the decays of some tokens to the beginning of each row: one number for all channels, or 1 without decay.
+def add_up(rows: Numbers, memory: Numbers, start: int, stride: int) -> None:
+    """Write the sum of each row.
 
     Args:
+        rows: A row for each token.
         memory: All memory of the tensor.
-        start: Where the channels of the first token begin.
-        stride: The distance of two tokens.
-        numbers: Whether there is a decay.
-        count: C.
-        out: The rows, one for each token.
-    """
-    for t in range(len(out)):
-        factor = memory[start + t * stride] if numbers else ONE
-        for c in range(count):
-            out[t, c] = factor
-
-
-@compiled
-def add_up(rows: Numbers, place: int, count: int, memory: Numbers, start: int, stride: int) -> None:
-    """Write the sum of the channels at a place of each row.
-
-    Args:
-        rows: The rows, one for each token.
-        place: Where in a row the channels are.
-        count: C.
-        memory: All memory of the tensor.
-        start: Where the channels of the first token begin.
+        start: Where the number of the first token is.
         stride: The distance of two tokens.
     """
     for t in range(len(rows)):
-        total = ZERO
-        for number in rows[t, place : place + count]:
-            total += number
+        total, row = ZERO, rows[t]
+        for c in range(len(row)):
+            total += row[c]
         memory[start + t * stride] = total
 
 
 @compiled
-def share(rows: Numbers, channels: int, strengths: Numbers, start: int, stride: int, padded: int) -> None:
-    """Where e = b r, add the part of its gradient to that of r, and write the terms of that of b in the place of e.
+def share(space: Numbers, count: int, strengths: Numbers, start: int, stride: int) -> None:
+    """Where e = b r, add the part of its gradient to that of r, and write the terms of that of b in its place.
 
     Args:
-        rows: The rows, one for each token.
-        channels: C.
+        space: The planes of :mod:`attnlab.attention.ops.recurrence_chunk`.
+        count: Tokens.
         strengths: All memory of b.
         start: Where b of the first token is.
         stride: The distance of two tokens.
-        padded: P.
     """
-    for t in range(len(rows)):
-        strength, r, e = strengths[start + t * stride], rows[t, 2 * padded :], rows[t, 3 * padded :]
-        dr, de = rows[t, 7 * padded :], rows[t, 8 * padded :]
-        for c in range(channels):
+    for t in range(count):
+        strength, r, dr, de = strengths[start + t * stride], space[R, t], space[DR, t], space[DE, t]
+        for c in range(len(r)):
             dr[c] += strength * de[c]
-            e[c] = r[c] * de[c]
+        for c in range(len(r)):
+            de[c] *= r[c]
 
 
 @compiled
 def load(
-    rows: Numbers,
-    value_rows: Numbers,
+    space: Numbers,
+    value: Numbers,
     start: int,
+    count: int,
     at: Integers,
     strides: Integers,
     sizes: Integers,
-    queries: Numbers,
-    removals: Numbers,
-    erasures: Numbers,
-    keys: Numbers,
-    decays: Numbers,
-    values: Numbers,
-    padded: int,
+    inputs: tuple[Numbers, ...],
 ) -> None:
     """Write the vectors and the values of some tokens.
 
     Args:
-        rows: For the vectors, a row for each token.
-        value_rows: For the values, likewise.
+        space: For the vectors, the planes of :mod:`attnlab.attention.ops.recurrence_chunk`.
+        value: For the values.
         start: The first token.
+        count: Tokens.
         at: Where each tensor of the head begins.
         strides: The strides of each tensor.
         sizes: :class:`attnlab.attention.ops.recurrence_loops.Sizes`.
-        queries: All memory of q, and so on.
-        removals: r.
-        erasures: e, or b.
-        keys: k.
-        decays: a.
-        values: v.
-        padded: P.
+        inputs: All memory of q, r, e (or b), k, a and v.
     """
-    channels, numbers, step = sizes[2], sizes[4], strides[:, 2]
-    if numbers > 1:
-        gather(decays, at[4] + start * step[4], step[4], channels, rows, 0)
-    else:
-        spread(decays, at[4] + start * step[4], step[4], numbers, channels, rows)
-    gather(queries, at[0] + start * step[0], step[0], channels, rows, padded)
+    step, (queries, removals, erasures, keys, decays, values) = strides[:, 2], inputs
+    if sizes[4] > 1:
+        gather(decays, at[4] + start * step[4], step[4], space[A, :count])
+    elif sizes[4]:
+        for t in range(count):
+            space[A, t] = decays[at[4] + (start + t) * step[4]]
+    gather(queries, at[0] + start * step[0], step[0], space[Q, :count])
     if sizes[5]:
-        gather(removals, at[1] + start * step[1], step[1], channels, rows, 2 * padded)
+        gather(removals, at[1] + start * step[1], step[1], space[R, :count])
         if sizes[7]:
-            for t in range(len(rows)):
-                strength, r, e = erasures[at[2] + (start + t) * step[2]], rows[t, 2 * padded :], rows[t, 3 * padded :]
-                for c in range(channels):
+            for t in range(count):
+                strength, r, e = erasures[at[2] + (start + t) * step[2]], space[R, t], space[E, t]
+                for c in range(len(r)):
                     e[c] = strength * r[c]
         else:
-            gather(erasures, at[2] + start * step[2], step[2], channels, rows, 3 * padded)
+            gather(erasures, at[2] + start * step[2], step[2], space[E, :count])
     if sizes[6]:
-        gather(keys, at[3] + start * step[3], step[3], channels, rows, 4 * padded)
-    gather(values, at[5] + start * step[5], step[5], sizes[3], value_rows, 0)
+        gather(keys, at[3] + start * step[3], step[3], space[K, :count])
+    gather(values, at[5] + start * step[5], step[5], value[:count])
 
 
 @compiled

@@ -1,0 +1,171 @@
+"""The way back through a chunk of a recurrence.
+
+Formulas and letters are those of :mod:`attnlab.attention.ops.recurrence_chunk`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attnlab.attention.ops.loops import Integers, Numbers, compiled
+from attnlab.attention.ops.recurrence_chunk import (
+    DA,
+    DE,
+    DK,
+    DQ,
+    DR,
+    NONE,
+    ONE,
+    TERMS,
+    ZERO,
+    A,
+    B,
+    E,
+    K,
+    Q,
+    R,
+    decay_state,
+    keep_earlier,
+    multiply,
+    solve_back,
+    times,
+    turn,
+)
+
+
+@compiled
+def retreat(
+    grads: Numbers,
+    turned_state: Numbers,
+    turned_grads: Numbers,
+    space: Numbers,
+    pairs: Numbers,
+    first: int,
+    last: int,
+    values: Numbers,
+    value_grads: Numbers,
+    changes: Numbers,
+    change_grads: Numbers,
+    out_grads: Numbers,
+    kind: int,
+    erases: int,
+    writes: int,
+    turned: Numbers,
+    square: Numbers,
+    sizes: Integers,
+    factors: Numbers,
+) -> None:
+    """Turn the gradient of the state after a chunk into that of the state before it, and write those of its vectors.
+
+    Args:
+        grads: The gradient of the state, C x V.
+        turned_state: S^T, V x C.
+        turned_grads: Memory for H^T.
+        space: The planes; the gradients of q', r', e' and k' are written.
+        pairs: P and M.
+        first: The first token of the chunk.
+        last: The end of its last one.
+        values: V of all tokens.
+        value_grads: Memory for dV.
+        changes: D.
+        change_grads: Memory for W of L tokens.
+        out_grads: dO.
+        kind: Of the decays.
+        erases: Whether there are r and e.
+        writes: Whether there is k beside e, or in its place.
+        turned: Memory for V x L numbers.
+        square: Memory for L x L numbers.
+        sizes: Memory for the arguments of BLAS, 8 numbers.
+        factors: The same, 2 numbers.
+    """
+    n, out_grad, value_grad = last - first, out_grads[first:last], value_grads[first:last]
+    query, removal, change_grad = space[Q, first:last], space[R, first:last], change_grads[:n]
+    if kind != NONE:
+        decay_state(grads, space[B, last - 1])
+    turn(grads, turned_grads)
+    times(out_grad, turned_state, ONE, ZERO, space[DQ, first:last], sizes, factors)
+    if erases:
+        times(pairs[0, first:last, :n].T, out_grad, ONE, ZERO, change_grad, sizes, factors)
+        times(space[E, first:last], grads, ONE, ONE, change_grad, sizes, factors)
+        solve_back(pairs[2, first:last, :n], change_grad)
+        times(change_grad, turned_state, -ONE, ZERO, space[DR, first:last], sizes, factors)
+    if writes:
+        times(pairs[1, first:last, :n].T, out_grad, ONE, ZERO, value_grad, sizes, factors)
+        times(space[K, first:last], grads, ONE, ONE, value_grad, sizes, factors)
+        if erases:
+            times(pairs[3, first:last, :n].T, change_grad, -ONE, ONE, value_grad, sizes, factors)
+    else:
+        for t in range(n):
+            for j in range(value_grad.shape[1]):
+                value_grad[t, j] = change_grad[t, j]
+    for which in range(2):
+        if writes if which else erases:
+            written = (values if which else changes)[first:last]
+            vector, vector_grad = space[E + which, first:last], space[DE + which, first:last]
+            times(written, turned_grads, ONE, ZERO, vector_grad, sizes, factors)
+            turn(written, turned[:, :n])
+            times(out_grad, turned[:, :n], ONE, ZERO, square[:n, :n], sizes, factors)
+            keep_earlier(square[:n, :n], 1)
+            times(square[:n, :n], vector, ONE, ONE, space[DQ, first:last], sizes, factors)
+            times(square[:n, :n].T, query, ONE, ONE, vector_grad, sizes, factors)
+            if erases:
+                times(change_grad, turned[:, :n], -ONE, ZERO, square[:n, :n], sizes, factors)
+                keep_earlier(square[:n, :n], 0)
+                times(square[:n, :n], vector, ONE, ONE, space[DR, first:last], sizes, factors)
+                times(square[:n, :n].T, removal, ONE, ONE, vector_grad, sizes, factors)
+    times(query.T, out_grad, ONE, ONE, grads, sizes, factors)
+    if erases:
+        times(removal.T, change_grad, -ONE, ONE, grads, sizes, factors)
+    if kind != NONE:
+        decay_state(grads, space[A, first])
+
+
+@compiled
+def unscale(space: Numbers, first: int, last: int, start: int, erases: int, writes: int, sums: Numbers) -> None:
+    """Write the gradients of the vectors and of log a in place of those of the scaled vectors, where there are decays.
+
+    Args:
+        space: The planes; r is written in place of r'.
+        first: The first token of the chunk.
+        last: The end of its last one.
+        start: Tokens before those of the planes.
+        erases: Whether there are r and e.
+        writes: Whether there is k beside e, or in its place.
+        sums: p of the token after the chunk, and after this of its first one.
+    """
+    terms = space[TERMS, first:last]
+    terms[:] = ZERO
+    add_products(terms, space[Q, first:last], space[DQ, first:last], ONE)
+    multiply(space[DQ, first:last], space[B, first:last])
+    if erases:
+        add_products(terms, space[R, first:last], space[DR, first:last], ONE)
+        add_products(terms, space[E, first:last], space[DE, first:last], -ONE)
+        multiply(space[DR, first:last], space[B, first:last])
+        multiply(space[DE, first:last], space[DA, first:last])
+        multiply(space[R, first:last], space[DA, first:last])
+    if writes:
+        add_products(terms, space[K, first:last], space[DK, first:last], -ONE)
+        multiply(space[DK, first:last], space[DA, first:last])
+    for place in range(last - first):
+        t = last - 1 - place
+        for c in range(len(sums)):
+            sums[c] += space[TERMS, t, c]
+        for c in range(len(sums)):  # nothing is left of a state that is forgotten; rounding would be
+            space[DA, t, c] = sums[c] if space[A, t, c] > ZERO else ZERO
+    if start + first == 0:  # before the first token there is no state that decays
+        space[DA, 0, :] = ZERO
+
+
+@compiled
+def add_products(sums: Numbers, left: Numbers, right: Numbers, factor: np.float32) -> None:
+    """Add products of numbers to sums; each loop writes one array, as the compiler compares the addresses of few.
+
+    Args:
+        sums: R x C.
+        left: R x C.
+        right: R x C.
+        factor: Of the products.
+    """
+    numbers, one, other = sums.reshape(sums.size), left.reshape(left.size), right.reshape(right.size)
+    for place in range(len(numbers)):
+        numbers[place] += factor * one[place] * other[place]
