@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from attnlab.attention.ops.loop_math import FOUR, ONE, THREE, TWO, ZERO, product
+from attnlab.attention.ops.loop_math import FOUR, ONE, THREE, TWO, ZERO, product, room_to_turn, turn
 from attnlab.attention.ops.loops import PRODUCT, Numbers, in_threads, loop, rows_of
 from attnlab.attention.ops.tiles import empty_like_heads
 
@@ -72,17 +72,19 @@ def _forward(
     queries: Numbers, keys: Numbers, values: Numbers, mixed: Numbers, totals: Numbers, scale: np.float32, rows: int
 ) -> None:
     """Fill ``mixed`` and ``totals``."""
-    batch, heads, tokens, _ = queries.shape
+    batch, heads, tokens, channels = queries.shape
+    turned_keys = room_to_turn(channels, tokens)
     sizes, factors, scores = np.empty(8, np.int64), np.empty(2, np.float32), np.empty((rows, KEYS), np.float32)
     for b in range(batch):
         for h in range(heads):
             q, k, v, y, n = queries[b, h], keys[b, h], values[b, h], mixed[b, h], totals[b, h]
+            turn(k, turned_keys)
             for row in range(0, tokens, rows):
                 end = min(row + rows, tokens)
                 for key in range(0, end, KEYS):
                     last = min(key + KEYS, end)
                     z = scores[: end - row, : last - key]
-                    product(q[row:end], k[key:last].T, scale, ZERO, z, sizes, factors)
+                    product(q[row:end], turned_keys[:, key:last], scale, ZERO, z, sizes, factors)
                     for i in range(end - row):
                         allowed = min(max(row + i + 1 - key, 0), last - key)
                         weights, total = z[i], ZERO
@@ -118,7 +120,8 @@ def _backward(
     rows: int,
 ) -> None:
     """Fill the gradients of the queries, and add to those of keys and values."""
-    batch, heads, tokens, _ = queries.shape
+    batch, heads, tokens, channels = queries.shape
+    turned_keys, turned_values = room_to_turn(channels, tokens), room_to_turn(values.shape[3], tokens)
     sizes, factors, common = np.empty(8, np.int64), np.empty(2, np.float32), np.empty(rows, np.float32)
     scores, slopes = np.empty((rows, KEYS), np.float32), np.empty((rows, KEYS), np.float32)
     divided = np.empty((rows, values.shape[3]), np.float32)
@@ -126,6 +129,8 @@ def _backward(
         for h in range(heads):
             q, k, v, y, n = queries[b, h], keys[b, h], values[b, h], mixed[b, h], totals[b, h]
             dq, dk, dv = query_grads[b, h], key_grads[b, h], value_grads[b, h]
+            turn(k, turned_keys)
+            turn(v, turned_values)
             for row in range(0, tokens, rows):
                 end = min(row + rows, tokens)
                 g = divided[: end - row]
@@ -139,8 +144,8 @@ def _backward(
                 for key in range(0, end, KEYS):
                     last = min(key + KEYS, end)
                     z, dz = scores[: end - row, : last - key], slopes[: end - row, : last - key]
-                    product(q[row:end], k[key:last].T, scale, ZERO, z, sizes, factors)
-                    product(g, v[key:last].T, ONE, ZERO, dz, sizes, factors)
+                    product(q[row:end], turned_keys[:, key:last], scale, ZERO, z, sizes, factors)
+                    product(g, turned_values[:, key:last], ONE, ZERO, dz, sizes, factors)
                     for i in range(end - row):
                         allowed = min(max(row + i + 1 - key, 0), last - key)
                         weights, derivatives, shared = z[i], dz[i], common[i]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from attnlab.attention.ops.loop_math import turn
 from attnlab.attention.ops.loops import Integers, Numbers, compiled
 from attnlab.attention.ops.recurrence_chunk import (
     DA,
@@ -29,7 +30,6 @@ from attnlab.attention.ops.recurrence_chunk import (
     multiply,
     solve_back,
     times,
-    turn,
 )
 
 

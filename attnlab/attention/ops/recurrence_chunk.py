@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attnlab.attention.ops.loop_math import product
+from attnlab.attention.ops.loop_math import product, turn
 from attnlab.attention.ops.loops import PRODUCT, Integers, Numbers, compiled
 
 CHUNK = 16
@@ -66,19 +66,6 @@ def times(
     for column in range(0, right.shape[1], step):
         last = min(column + step, right.shape[1])
         product(left, right[:, column:last], factor, kept, out[:, column:last], sizes, factors)
-
-
-@compiled
-def turn(matrix: Numbers, out: Numbers) -> None:
-    """Write a matrix with its axes exchanged: BLAS is slow where the inner axis of both factors lies side by side.
-
-    Args:
-        matrix: R x S.
-        out: S x R.
-    """
-    for row in range(matrix.shape[0]):
-        for column in range(matrix.shape[1]):
-            out[column, row] = matrix[row, column]
 
 
 @compiled

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attnlab.attention.ops.loop_math import turn
 from attnlab.attention.ops.loops import Integers, Numbers, borrowing, compiled, loop
 from attnlab.attention.ops.recurrence_back import retreat, unscale
 from attnlab.attention.ops.recurrence_chunk import (
@@ -35,7 +36,6 @@ from attnlab.attention.ops.recurrence_chunk import (
     advance,
     decay_state,
     prepare,
-    turn,
 )
 from attnlab.attention.ops.recurrence_rows import add_up, find, gather, load, scatter, share
 

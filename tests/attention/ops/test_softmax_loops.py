@@ -247,7 +247,7 @@ def test_models_with_modifiers_have_the_losses_and_gradients_of_the_plain_path(
     expected = results(torch.float64, False)
     assert not calls
     found = results(torch.float32, True)
-    assert len(calls) == 2
+    assert len([name for name in calls if name != "UnitLoops"]) == 2  # those are the norms of queries and keys
     assert off(found, expected) <= 2e-5
 
 
