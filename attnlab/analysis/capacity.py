@@ -125,15 +125,23 @@ def curves(
     return [found[index] for index in range(len(prepared))]
 
 
+def is_known(cell: Sample | float) -> bool:
+    """Tell whether a level was run.
+
+    Args:
+        cell: The accuracy of each seed; or a share that is known without a run.
+
+    Returns:
+        False where there is no seed.
+    """
+    return not isinstance(cell, Sample) or len(cell.values) > 0
+
+
 def _prepared(
     complexities: Sequence[float], cells: Sequence[Sample | float], draws: int | None
 ) -> tuple[list[float], list[int], list[float], Floats | None]:
     """The levels that were run, their seeds, their means, and the lower and upper draws of these, if there are any."""
-    full = [
-        (x, cell)
-        for x, cell in zip(complexities, cells, strict=True)
-        if not isinstance(cell, Sample) or len(cell.values)
-    ]
+    full = [(x, cell) for x, cell in zip(complexities, cells, strict=True) if is_known(cell)]
     xs = [x for x, _ in full]
     means = [float(np.mean(cell.values)) if isinstance(cell, Sample) else cell for _, cell in full]
     samples = [cell for _, cell in full if isinstance(cell, Sample)]

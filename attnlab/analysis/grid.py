@@ -10,7 +10,7 @@ from typing import Any
 
 from attnlab.analysis._draws import Interval, draws_per_row
 from attnlab.analysis._panels import Panel
-from attnlab.analysis.capacity import BLOCK, Curve, curve, curves
+from attnlab.analysis.capacity import BLOCK, Curve, curve, curves, is_known
 from attnlab.analysis.cell import Cell, Label
 from attnlab.analysis.levels import boundary
 from attnlab.analysis.statistics import UNKNOWN
@@ -62,6 +62,18 @@ class Grid:
             One cell per column; an empty one where the row was not run.
         """
         return [self.cells.get((row, column), _EMPTY) for column in self.columns]
+
+    def levels_run(self, row: Label) -> list[Any]:
+        """List the levels that a row was run on: C50 and C90 say nothing of others.
+
+        Args:
+            row: The label of the row.
+
+        Returns:
+            The levels, rising.
+        """
+        samples = ((column, cell.share_sample) for column, cell in zip(self.columns, self.across(row), strict=True))
+        return [column for column, sample in samples if is_known(sample)]
 
     def seeds(self) -> set[int]:
         """How many seeds the cells hold."""

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.attention.ops.blocks import attend_in_blocks, recompute_in_blocks
+from attnlab.attention.ops.hooks import check_hooks
 from attnlab.attention.ops.modifiers import AttentionModifiers
 from attnlab.attention.ops.precision import float32_heads, full_precision, kernel_heads, rounds_factors
 from attnlab.attention.ops.sdpa import empty_scores, sdpa, sdpa_queries
@@ -157,6 +158,11 @@ class Attention(nn.Module, ABC):
     """Most elements of a score tensor where no gradient is recorded; above it the queries are attended in blocks."""
     max_recomputed_elements: int = 2**21
     """The same where a gradient is recorded; above it the backward pass computes the blocks again."""
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Refuse hooks with other arguments than those of this class."""
+        super().__init_subclass__(**more)
+        check_hooks(cls, Attention)
 
     def __init__(self, context: LayerContext, keys: int | None = None, values: int | None = None) -> None:
         super().__init__()

@@ -152,6 +152,10 @@ def judge(where: str, command: str, found: QuickCheck, allow_leak: bool) -> None
         problem = f"It sees later tokens, or other rows of the batch: {found.leak}."
         hint = f"More: {command}. To train it all the same: --allow-leak; every table says so then."
         raise PluginError(problem, hint, where=where)
+    if found.blocks and found.leak:
+        problem = "It sees later tokens, but not where long sequences are attended a few queries at a time."
+        hint = "Attend all queries at once: def blockable(self, qkv, position): return False."
+        raise PluginError(problem, hint, where=where)
     if found.blocks:
         problem = f"Blocks of queries do not give the outputs of all queries at once: {found.blocks}."
         hint = (

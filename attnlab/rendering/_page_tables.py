@@ -82,9 +82,8 @@ def _cell(cell: Cell, metric: str) -> TableCell:
 def _capacities(panel: Grid, ranks: Mapping[Label, str]) -> Table:
     rows = []
     for row in panel.rows:
-        capacities = [
-            TableCell(fitted(value, panel.columns), span(ends, panel.columns)) for value, ends in panel.capacities[row]
-        ]
+        levels = panel.levels_run(row)
+        capacities = [TableCell(fitted(value, levels), span(ends, levels)) for value, ends in panel.capacities[row]]
         rows.append((row, [TableCell(max_solved_text(panel, row)), *capacities, TableCell(ranks[row])]))
     return Table(panel.row_fields, CAPACITY_HEADS, rows)
 

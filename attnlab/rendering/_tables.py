@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rich import box
 from rich.table import Table
@@ -42,8 +42,8 @@ def grid_table(panel: Grid) -> TextTable:
     rows = [
         (row, [_cell(cell, panel.metric, count=uneven) for cell in panel.across(row)]) for row in listed(panel.rows)
     ]
-    if panel.metric == "accuracy":
-        chances = [number(_chance(panel, column), "accuracy") for column in panel.columns]
+    if panel.metric == "accuracy" and (known := _chances(panel)):
+        chances = [number(chance, "accuracy") for chance in known]
         names = ["chance", *[""] * (len(panel.row_fields) - 1)]
         rows.append((tuple(names), [cell_text(text, style="dim") for text in chances]))
     return TextTable(panel.row_fields, [str(column) for column in panel.columns], rows, _title(panel))
@@ -84,7 +84,8 @@ def capacity_table(panel: Grid, ranks: Mapping[Label, str]) -> TextTable:
     for row in known:
         cells = panel.across(row)
         solved = f"{sum(sum(cell.solved) for cell in cells)}/{sum(len(cell.solved) for cell in cells)}"
-        capacities = [cell_text(fitted(value, panel.columns), span(ends, panel.columns)) for value, ends in known[row]]
+        levels = panel.levels_run(row)
+        capacities = [cell_text(fitted(value, levels), span(ends, levels)) for value, ends in known[row]]
         curve = [Line(line, "cyan") for line in _curve(cells)]
         rising = "not monotone" if panel.rises(row) else ""
         counts = [cell_text(max_solved_text(panel, row), rising), cell_text(solved)]
@@ -180,10 +181,21 @@ def _title(panel: Grid) -> Text:
     return Text.assemble((panel.title, "bold"), (rest, "dim"))
 
 
-def _chance(panel: Grid, column: Any) -> float:
-    """The chance accuracy of the first variant that was run there."""
-    chances = (panel.cells[row, column].chance for row in panel.rows if (row, column) in panel.cells)
-    return next((chance for chance in chances if not math.isnan(chance)), math.nan)
+def _chances(panel: Grid) -> list[float]:
+    """The chance accuracy of each column, nan where its cells have several; nothing where columns do not set it."""
+    by_column = [
+        {
+            panel.cells[row, column].chance
+            for row in panel.rows
+            if (row, column) in panel.cells and not math.isnan(panel.cells[row, column].chance)
+        }
+        for column in panel.columns
+    ]
+    sets_task = panel.is_ladder or panel.column_field.startswith("task.")
+    if not sets_task and len(set().union(*by_column)) > 1:
+        return []
+    chances = [one.pop() if len(one) == 1 else math.nan for one in by_column]
+    return [] if all(map(math.isnan, chances)) else chances
 
 
 def _curve(cells: Sequence[Cell]) -> list[str]:

@@ -85,11 +85,11 @@ def _answer_of_plan(comparison: Comparison, by: str, ranks: Mapping[str, str]) -
     decided = bool(winner) or comparison.outcome != "undecided"
     if winner:
         other = theirs if winner == ours else ours
-        outcome = f"{winner} is ahead of {other} by C50; decided with {seeds} seeds."
+        outcome = f"{winner} is ahead of {other} by C50; decided with {_seeds(seeds)}."
     elif decided:
         outcome = _outcome(comparison)
     else:
-        outcome = f"Which of {theirs} and {ours} is ahead is undecided with {seeds} seeds. {_missing(comparison)}"
+        outcome = f"Which of {theirs} and {ours} is ahead is undecided with {_seeds(seeds)}. {_missing(comparison)}"
     text = " ".join(filter(None, [f"{comparison.task}:", _reach(comparison, by), outcome, _speed(comparison)]))
     return Answer(comparison, text, decided)
 
@@ -154,34 +154,45 @@ def _outcome(comparison: Comparison) -> str:
     if comparison.outcome == "undecided":
         return f"{_undecided(comparison)} {_missing(comparison)}"
     if not theirs:
-        return f"{ours} on {task}: decided with {seeds} seeds."
+        return f"{ours} on {task}: which levels it solves is decided with {_seeds(seeds)}."
     if comparison.outcome == "alike":
         listed = ", ".join(str(level) for level in by_level)
         margin = 100 * comparison.question.equal
         fewest = min(len(one.seeds) for one in by_level.values())
         return (
             f"{ours} and {theirs} are alike on {task} at {listed}: within {margin:g} points in most seeds; decided "
-            f"with {fewest} seeds or more on each level."
+            f"with {_seeds(fewest)} or more on each level."
         )
     parts = []
     for word in ("ahead", "behind"):
         won = [one for one in by_level.values() if one.outcome == word]
         if won:
-            parts.append(f"{word} of {theirs}".replace("behind of", "behind") + f" at {_levels(won)}")
+            parts.append(f"{word} of {theirs}".replace("behind of", "behind") + f" at {_leads(won)}")
     most = max(len(one.seeds) for one in by_level.values() if one.outcome in ("ahead", "behind"))
-    return f"{ours} is {' and '.join(parts)} on {task}; decided with {most} seeds."
+    return f"{ours} is {' and '.join(parts)} on {task}; decided with {_seeds(most)}."
 
 
-def _levels(decided: Sequence[LevelComparison]) -> str:
-    return ", ".join(f"{one.level} by {_points(_mean(one.differences))} points ({_range(one)})" for one in decided)
+def _leads(decided: Sequence[LevelComparison]) -> str:
+    """How far one is ahead, or behind, on each level: a distance has no sign."""
+    texts = []
+    for one in decided:
+        sign = -1 if one.outcome == "behind" else 1
+        low, high = sorted(sign * end for end in one.interval)
+        mean = sign * _mean(one.differences)
+        texts.append(f"{one.level} by {_points(mean)} points ({_points(low)} to {_points(high)})")
+    return ", ".join(texts)
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
 
 
 def _undecided(comparison: Comparison) -> str:
     if not comparison.reference:
-        return f"{comparison.variant} on {comparison.task}: undecided after {comparison.seeds} seeds."
+        return f"{comparison.variant} on {comparison.task}: undecided after {_seeds(comparison.seeds)}."
     told = max(comparison.by_level.values(), key=lambda one: abs(_mean(one.differences)))
     found = f"{_points(_mean(told.differences))} points at {told.level} ({_range(told)})"
-    return f"{_who(comparison)}: undecided after {comparison.seeds} seeds; the largest difference is {found}."
+    return f"{_who(comparison)}: undecided after {_seeds(comparison.seeds)}; the largest difference is {found}."
 
 
 def _missing(comparison: Comparison) -> str:

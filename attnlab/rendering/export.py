@@ -148,8 +148,9 @@ def _capacities(panel: Grid, ranks: Mapping[Label, str]) -> list[list[str]]:
     for row in panel.rows:
         cells = [max_solved_text(panel, row)]
         for value, ends in panel.capacities[row]:
-            interval = span(ends, panel.columns)
-            cells.append(fitted(value, panel.columns) + (f" ({interval})" if interval else ""))
+            levels = panel.levels_run(row)
+            interval = span(ends, levels)
+            cells.append(fitted(value, levels) + (f" ({interval})" if interval else ""))
         body.append([*row, *cells, ranks[row]])
     return body
 

@@ -67,13 +67,13 @@ def report_latex(report: Report) -> bytes:
         caption = f"{panel.title}: {metric_heading(panel.metric)} by {panel.by}, {kind} over seeds{below}."
         parts.append(_table(panel, caption, [str(column) for column in panel.columns], _cells(panel), labels))
         if panel in ladders and len(panel.columns) > 1:
+            body = _capacities(report, panel)
+            intervals = " (95 % intervals)" if any(len(lines) > 1 for lines in body) else ""
             caption = (
                 f"{panel.title}: highest solved level, levels of {panel.by} at which the fitted accuracy falls to "
-                "50 % and 90 % of the way from chance to 1 (95 % intervals), and rank."
+                f"50 % and 90 % of the way from chance to 1{intervals}, and rank."
             )
-            parts.append(
-                _table(panel, caption, ["max solved", "C50", "C90", "rank"], _capacities(report, panel), labels)
-            )
+            parts.append(_table(panel, caption, ["max solved", "C50", "C90", "rank"], body, labels))
     text = "\n\n".join(parts)
     if max(text) > LATIN:
         text = (
@@ -133,12 +133,15 @@ def _capacities(report: Report, panel: Grid) -> list[list[list[str]]]:
     ranks, result = report.ranks_of(panel), []
     for row in panel.rows:
         pairs = panel.capacities[row]
-        values = [fitted(value, panel.columns) for value, _ in pairs]
+        levels = panel.levels_run(row)
+        values = [fitted(value, levels) for value, _ in pairs]
         first = [max_solved_text(panel, row), *values, ranks[row].replace("-", "–")]
-        ends = ["", *(span(ends, panel.columns).replace("-", "–") for _, ends in pairs), ""]
+        ends = ["", *(span(ends, levels).replace("-", "–") for _, ends in pairs), ""]
         small = [f"{{\\footnotesize {escaped(text)}}}" if text else "" for text in ends]
-        names = list(map(escaped, row))
-        result.append([[*names, *map(escaped, first)], [*[""] * len(row), *small]])
+        lines = [[*map(escaped, row), *map(escaped, first)]]
+        if any(small):
+            lines.append([*[""] * len(row), *small])
+        result.append(lines)
     return result
 
 

@@ -285,7 +285,7 @@ def test_a_sweep_ends_decided_and_its_store_misses_nothing(tmp_path: Path) -> No
 
     text = report(records(tmp_path), stored_experiment(tmp_path)).comparisons[0]
     assert text.by_level[2].needed == outcome.search.comparisons[0].by_level[2].needed
-    assert answer(text).startswith("linear is behind softmax at 2 by -90 points (")
+    assert answer(text).startswith("linear is behind softmax at 2 by 90 points (")
     assert "linear solves up to 1, softmax up to 2" in answer(text)
 
 

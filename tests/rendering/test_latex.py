@@ -73,3 +73,9 @@ def test_labels_are_unique() -> None:
     records = [run(task=task, pairs=pairs) for task in ("a-b", "a_b") for pairs in (2, 4)]
     labels = re.findall(r"\\label\{(.*?)\}", report_latex(report(records)).decode())
     assert len(set(labels)) == len(labels) == 4
+
+
+def test_without_intervals_no_line_is_empty_and_no_caption_tells_of_them() -> None:
+    text = report_latex(report([*seeds([1.0, 1.0], pairs=2), *seeds([0.5, 0.6], pairs=4)])).decode()
+    assert not any(set(line) <= set("& \\") for line in text.splitlines() if line)
+    assert "intervals" not in text

@@ -6,10 +6,11 @@ import pytest
 
 from attnlab.config.experiment import Claim, Experiment, LadderLevels, ReportLayout
 from attnlab.formatting import between
-from attnlab.records import Record
+from attnlab.records import Record, Score
 from attnlab.rendering import _tables as tables
 from attnlab.rendering._tables import capacity_table, grid_table
 from attnlab.rendering.export import FORMATS
+from attnlab.rendering.latex import report_latex
 from attnlab.rendering.report import Report, report
 from tests.rendering.capture import drawn
 from tests.rendering.fake_runs import run, seeds
@@ -294,6 +295,35 @@ def test_levels_that_only_some_were_run_on_are_not_compared() -> None:
     uneven = ladder({"softmax": [[0.9] * 3, [0.8] * 3, [0.3] * 3], "gpam": [[0.9] * 3, [0.2] * 3]})
     text = " ".join(" ".join(drawn(report(uneven))).split())
     assert "normalized accuracy over the 2 of 3 levels that all were run on" in text
+
+
+def test_capacities_say_nothing_of_levels_on_which_a_variant_was_not_run() -> None:
+    found = report(ladder({"softmax": [[1.0] * 3] * 3}) + seeds([0.9] * 3, attention="linear", pairs=4))
+    latex = report_latex(found).decode()
+    for text, above, below, wrong in (
+        ("\n".join(drawn(found)), ">4", "<4", ">8"),
+        (FORMATS["markdown"](found).decode(), ">4", "<4", ">8"),
+        (latex.replace("\\textgreater{}", ">").replace("\\textless{}", "<"), ">4", "<4", ">8"),
+    ):
+        lines = [line for line in text.splitlines() if "linear" in line]
+        assert any(above in line and below in line for line in lines), text
+        assert not any(wrong in line for line in lines)
+
+
+def test_chance_is_not_told_for_columns_that_do_not_set_it() -> None:
+    records = [
+        run(attention=attention, pairs=pairs, seed=seed).model_copy(
+            update={"accuracy": Score(correct=8, total=10, chance=1 / pairs)}
+        )
+        for attention in ("softmax", "linear")
+        for pairs in (2, 4)
+        for seed in range(2)
+    ]
+    assert any(line.startswith("chance") and "50.0" in line and "25.0" in line for line in drawn(report(records)))
+    for columns in ("attention", "seed"):
+        layout = experiment(report=ReportLayout(index=("level",), columns=columns))
+        lines = drawn(report(records, layout))
+        assert not any(line.startswith("chance") for line in lines)
 
 
 def test_what_chance_is_stands_below_the_tables() -> None:

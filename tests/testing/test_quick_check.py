@@ -150,6 +150,58 @@ def test_a_leak_is_refused_before_the_first_run_unless_it_is_allowed(tmp_path: P
     assert (record.spec.variant, record.spec.model.allow_leak) == ("mine.py:Mine (leaks)", True)
 
 
+IGNORES_THE_MASK = """\
+from attnlab import Attention
+
+class Mine(Attention):
+    def normalize(self, scores, mask, qkv):
+        return scores.softmax(-1)
+"""
+
+
+def test_an_allowed_leak_is_not_hidden_in_blocks_of_queries(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(IGNORES_THE_MASK)
+    word, allowed = f"{tmp_path}/mine.py:Mine", {**FAST, "model": {**FAST["model"], "allow_leak": True}}
+    with pytest.raises(
+        PluginError, match=r"It sees later tokens, but not where (.|\n)*def blockable\(self, qkv, position\)"
+    ):
+        attnlab.train("copy", word, **allowed)
+    (tmp_path / "mine.py").write_text(
+        f"{IGNORES_THE_MASK}\n    def blockable(self, qkv, position):\n        return False\n"
+    )
+    (record,) = attnlab.train("copy", word, **allowed)
+    assert record.spec.variant == "mine.py:Mine (leaks)"
+
+
+@pytest.mark.parametrize(
+    ("hook", "arguments"),
+    [
+        ("normalize(self, scores, mask)", "scores, mask, qkv"),
+        ("score(self)", "qkv"),
+        ("output(self, mixed)", "mixed_BHTC, x_BTD"),
+    ],
+)
+def test_hooks_with_other_arguments_are_found_where_they_are_written(hook: str, arguments: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        f"from attnlab import Attention\n\nclass Mine(Attention):\n    def {hook}:\n        pass\n"
+    )
+    name = hook.partition("(")[0]
+    with pytest.raises(PluginError) as caught:
+        attnlab.train("copy", f"{tmp_path}/mine.py:Mine", **FAST)
+    assert str(caught.value).splitlines()[1:] == [
+        f"  Mine.{name} takes other arguments than it is called with: {arguments}.",
+        f"  at {tmp_path}/mine.py:4: def {hook}:",
+        f"  Write it as def {name}(self, {arguments}).",
+    ]
+
+
+def test_hooks_may_have_further_arguments_with_defaults_and_any_names(tmp_path: Path) -> None:
+    score = "def score(self, own, *more, sharp=1.0):\n        return sharp * super().score(own)\n"
+    (tmp_path / "mine.py").write_text(f"from attnlab import Attention\n\nclass Mine(Attention):\n    {score}")
+    (record,) = attnlab.train("copy", f"{tmp_path}/mine.py:Mine", **FAST)
+    assert record.status == "done"
+
+
 def test_an_allowed_leak_that_is_none_is_not_recorded(tmp_path: Path) -> None:
     word = written(tmp_path, CLEAN)
     (record,) = attnlab.train("copy", word, **{**FAST, "model": {**FAST["model"], "allow_leak": True}})
