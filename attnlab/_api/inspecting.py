@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from attnlab._api._arguments import count, plain, seed_range
 from attnlab.choices import DIAGNOSED_SEQUENCES, AttentionLike, DeviceName, DiagnosisKind, ExtrapolationMode
 from attnlab.errors import InvalidValueError
 
@@ -109,11 +110,11 @@ def diagnose(
         position,
         modules=modules,
         task=task,
-        complexity=complexity,
-        length=length,
-        batch=batch,
-        seeds=range(seed, seed + seeds),
-        settings={"model": {"layers": 12, **(fields or {})}, "task": dict(options or {})},
+        complexity=plain(complexity),
+        length=None if length is None else count(length, "length"),
+        batch=count(batch, "batch"),
+        seeds=seed_range(seed, seeds),
+        settings={"model": {"layers": 12, **plain(fields or {})}, "task": plain(dict(options or {}))},
         control=control,
         branch_gain=branch_gain,
         recipe=recipe,
@@ -184,15 +185,14 @@ def evaluate(
     """
     from attnlab.evaluation.evaluate import evaluate as measure
 
+    lengths, levels = plain(length), plain(complexity)
     _, scores = measure(
         run if isinstance(run, str) else run.id,
         Path(store),
-        lengths=[length] if isinstance(length, int) else list(length),
-        levels=list(complexity)
-        if isinstance(complexity, Sequence) and not isinstance(complexity, str)
-        else [complexity],
+        lengths=[lengths] if isinstance(lengths, int) else list(lengths),
+        levels=list(levels) if isinstance(levels, Sequence) and not isinstance(levels, str) else [levels],
         mode=extrapolation,
-        sequences=sequences,
+        sequences=None if sequences is None else count(sequences, "sequences"),
         rollout=rollout,
         device_name=device,
     )
@@ -243,6 +243,9 @@ def report(
         return make_report(source.records, source.experiment, metric=metric, index=index, columns=columns)
     if isinstance(results, str | Path):
         folder = Path(results)
+        if not folder.is_dir():
+            hint = "Give the folder of a sweep or of other runs, or their records."
+            raise InvalidValueError("There is no such folder of results.", hint, where=str(results))
         experiment = stored_experiment(folder)
         found = read_records(folder, history=needs_history(metric, experiment))
         return make_report(found, experiment, metric=metric, index=index, columns=columns)
@@ -264,11 +267,16 @@ def check(attention: AttentionLike) -> Conformance:
 
     Raises:
         attnlab.errors.AttnlabError: There is no such attention.
+        attnlab.errors.InvalidValueError: None is given, or several.
     """
     from attnlab.attention.named import attention_words
     from attnlab.testing.check_attention import check_attention, subject_of
 
-    return check_attention(subject_of(attention_words(attention)[0]))
+    words = attention_words(attention)
+    if len(words) != 1:
+        hint = "Name one: 'softmax', 'FILE.py:Class', or a class of modules."
+        raise InvalidValueError(f"{len(words)} attentions are given.", hint, where="attention")
+    return check_attention(subject_of(words[0]))
 
 
 def audit(
@@ -298,10 +306,11 @@ def audit(
 
     part = parse_part(task)
     given = {**part.options, **(options or {})}
-    return check_task(find_ladder(part.name), given, complexity, samples=samples, seed=seed)
+    sizes = {"samples": count(samples, "samples"), "seed": count(seed, "seed", least=0)}
+    return check_task(find_ladder(part.name), plain(given), plain(complexity), **sizes)
 
 
-def compare(*runs: str | Record, store: str | Path = "results") -> RunComparison:
+def compare(*runs: str | Record | Sequence[str | Record], store: str | Path = "results") -> RunComparison:
     """Compare finished runs: what differs, and the accuracies paired over the seeds that their variants share.
 
     >>> import tempfile, attnlab
@@ -315,7 +324,7 @@ def compare(*runs: str | Record, store: str | Path = "results") -> RunComparison
     ({'width': (8, 16)}, (0, 1))
 
     Args:
-        *runs: The runs, as their records, their ids or the beginnings of these.
+        *runs: The runs, as their records, their ids or the beginnings of these; or a list of them.
         store: A store, or a folder of stores.
 
     Returns:
@@ -326,4 +335,5 @@ def compare(*runs: str | Record, store: str | Path = "results") -> RunComparison
     """
     from attnlab.analysis.run_comparison import compare_stored
 
-    return compare_stored([run if isinstance(run, str) else run.id for run in runs], Path(store))
+    named: list[Any] = [one for run in runs for one in (run if isinstance(run, list | tuple) else [run])]
+    return compare_stored([run if isinstance(run, str) else run.id for run in named], Path(store))

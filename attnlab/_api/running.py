@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from attnlab._api._arguments import count, plain, seed_range
 from attnlab._api._call import call_text
 from attnlab._api._callbacks import Callback, check_callbacks, events_of_call
 from attnlab._api.records import Records
 from attnlab.choices import AttentionLike, Budget, Compile, DeviceName, ModelLike
+from attnlab.errors import InvalidValueError
 from attnlab.user_code import user_stacklevel
 
 if TYPE_CHECKING:
@@ -103,19 +105,18 @@ def train(
     check_callbacks(callbacks)
     modules, fields = modules_of(model)
     settings = given(model=fields, train=train, task=with_curriculum(options, curriculum))
-    seed_range = range(seed, seed + seeds)
     request = parse_request(
         task,
         attention_words(attention),
         position,
         modules=modules,
-        complexity=complexity,
-        seeds=seed_range,
+        complexity=plain(complexity),
+        seeds=seed_range(seed, seeds),
         match=match,
         settings=settings,
         recipe=recipe,
     )
-    folder = Path(store) if store else None
+    folder = None if store is None else _store(store)
     trackers = check_trackers(track, folder, "track")
     origin = continue_from if isinstance(continue_from, str) else continue_from.id
     how: dict[str, Any] = {"device_name": device, "resume": resume, "vmap": vmap, "compile": compile}
@@ -132,9 +133,9 @@ def sweep(
     attention: AttentionLike | Sequence[AttentionLike] = (),
     *,
     position: str | Sequence[str] = (),
-    complexity: Sequence[Any] | None = None,
+    complexity: Any = None,
     curriculum: str | Mapping[str, Any] | None = None,
-    grid: Mapping[str, Sequence[Any]] | None = None,
+    grid: Mapping[str, Any] | None = None,
     seed: int | None = None,
     seeds: int | None = None,
     match: Budget | None = None,
@@ -170,9 +171,9 @@ def sweep(
         attention: Variants, with inline options; or classes of modules; nothing keeps the default, softmax.
         position: Positions, likewise. ``auto`` runs fourier, learned, rotary and none, and each cell of the report
             takes the one with the best validation accuracy.
-        complexity: The levels; None takes all.
+        complexity: The levels, or one; None takes all.
         curriculum: Ranges of levels from which training batches are drawn, as in :func:`train`.
-        grid: Any field -> its values.
+        grid: Any field -> its values, or one.
         seed: The first seed; None takes 0.
         seeds: Number of seeds, counted up from the first; None takes 3, or 30 at most with ``until``.
         match: The budget of the first variant that every other one is given; None keeps all sizes equal.
@@ -214,6 +215,9 @@ def sweep(
     from attnlab.tracking.mirror import mirrored
     from attnlab.training.events import no_callback
 
+    complexity, grid, budget = _levels(complexity), _columns(grid), plain(budget)
+    seeds = None if seeds is None else count(seeds, "seeds")
+    seed = None if seed is None else count(seed, "seed", least=0)
     trackers = check_trackers(track, True, "track")
     check_callbacks(callbacks)
     job = slurm_options(executor, slurm)
@@ -249,7 +253,7 @@ def sweep(
         recipe=recipe,
     )
     specs = expand(experiment, _warn)
-    folder = Path(store) if store else Path("results") / experiment.name
+    folder = Path("results") / experiment.name if store is None else _store(store)
     how: dict[str, Any] = {"runs": len(specs), "vmap": vmap, "store": folder, "options": job}
     workers = make_executor(executor, device, worker_parts(specs), **how)
     try:
@@ -267,6 +271,27 @@ def sweep(
         text = f"{len(outcome.failed)} of {len(outcome.records)} runs failed; {labels.of(first.spec)}: {first.reason}"
         warnings.warn(text, UserWarning, stacklevel=user_stacklevel())
     return Records(outcome.records)
+
+
+def _store(store: str | Path) -> Path:
+    """The folder of results; an empty name, as of a variable that is not set, would be the current folder."""
+    if not str(store):
+        raise InvalidValueError("It is empty.", "Name a folder, such as 'results'.", where="store")
+    return Path(store)
+
+
+def _levels(complexity: Any) -> Any:
+    """The levels, of which a single one may stand alone."""
+    levels = plain(complexity)
+    return [levels] if isinstance(levels, int | float) else levels
+
+
+def _columns(grid: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The values of each field, of which a single one may stand alone."""
+    if grid is None:
+        return None
+    columns = {name: plain(values) for name, values in grid.items()}
+    return {name: [one] if isinstance(one, int | float | bool) else one for name, one in columns.items()}
 
 
 def _warn(event: Event) -> None:
@@ -312,7 +337,7 @@ def given(**sections: Mapping[str, Any] | None) -> dict[str, Any]:
     Returns:
         Section -> fields.
     """
-    return {section: dict(fields) for section, fields in sections.items() if fields is not None}
+    return {section: plain(dict(fields)) for section, fields in sections.items() if fields is not None}
 
 
 def with_curriculum(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from attnlab.errors import AttnlabError, InvalidFileError, InvalidValueError, clipped
 
+STORE = "--store"
 LONGEST_NAME = "A name has at most 255 bytes, and a path 4,095."
 
 
@@ -18,14 +19,18 @@ class OutputError(AttnlabError):
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Refuse words of a command that are no text: their bytes are not UTF-8.
+    """Refuse words of a command that are no text, as their bytes are not UTF-8, and folders without a name.
 
     Args:
         words: The words as Python decodes them.
 
     Raises:
-        InvalidValueError: One is not.
+        InvalidValueError: One is.
     """
+    for option, value in zip(words, [*words[1:], "-"], strict=True):
+        if option == f"{STORE}=" or (option == STORE and not value):
+            hint = "Name a folder, such as results; a shell variable that is not set leaves nothing."
+            raise InvalidValueError("It is empty.", hint, where=STORE)
     for word in words:
         try:
             word.encode()

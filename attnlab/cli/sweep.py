@@ -227,6 +227,10 @@ def sweep(
                 sys.stdout.write(f"{json.dumps(estimate.as_data())}\n")
             else:
                 Console().print(CostTable(estimate))
+                if experiment.until:
+                    ends = f", and it ends after {experiment.budget}" if experiment.budget else ""
+                    text = f"These are the most runs: until decided, fewer may be enough{ends}."
+                    Console().print(text, highlight=False)
             return
         more: dict[str, Any] = {"wait": wait, "opened": results, "planned_from": digest, "command": command}
         outcome = run_with_progress(Console(stderr=True), experiment, specs, folder, workers, quiet, more, trackers)

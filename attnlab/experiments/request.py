@@ -99,4 +99,8 @@ def parse_request(
 
 def _variants(words: str | Sequence[str] | None) -> list[Variant]:
     listed = [words] if isinstance(words, str) else words or ()
-    return [variant for word in listed for variant in parse_variants(word)]
+    found: list[Variant] = []
+    for variant in (one for word in listed for one in parse_variants(word)):
+        if variant not in found:  # a run is trained once, as in a sweep
+            found.append(variant)
+    return found

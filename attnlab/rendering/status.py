@@ -124,7 +124,7 @@ def _unfinished(store: StoreStatus) -> list[tuple[str, str, str]]:
         (
             f"{one.run}  {named[one.run]}" if named[one.run] else f"checkpoints/{one.run}.safetensors",
             "unfinished",
-            f"at {one.progress}; its command goes on with --resume" if one.readable else UNREADABLE,
+            f"at {one.progress}; the same sweep goes on, or train with --resume" if one.readable else UNREADABLE,
         )
         for one in rest
     ]

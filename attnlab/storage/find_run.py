@@ -119,7 +119,7 @@ def _refuse_unfinished(word: str, folder: Path) -> None:
             problem, hint = f"Run {one.run} has only a checkpoint, which cannot be read.", ""
             if one.readable:
                 problem = f"Run {one.run} has no record yet, only a checkpoint at {one.progress}."
-                hint = "Its command goes on with --resume. "
+                hint = "The same sweep goes on with it, or the same train with --resume. "
             hint += f"To remove it: attnlab rm {one.run}{in_store(store)}"
             raise StoreError(problem, hint, where=f"run {word}")
 

@@ -47,7 +47,10 @@ def test_a_run_with_a_checkpoint_resumes(tmp_path: Path) -> None:
     (folder / "checkpoints" / "broken.safetensors").touch()
     text = "\n".join(drawn(Overview([store_status(folder)]), width=140))
     assert "seed 3  at step 7 of 90; it resumes from its checkpoint" in text
-    assert f"unfinished  {other.id}  {other.summary}  at step 7 of 90; its command goes on with --resume" in text
+    assert (
+        f"unfinished  {other.id}  {other.summary}  at step 7 of 90; the same sweep goes on, or train with --resume"
+        in text
+    )
     assert "unfinished  checkpoints/broken.safetensors  its checkpoint cannot be read; delete the file" in text
 
 
