@@ -10,15 +10,17 @@ possible. Importing numba takes half a second, so it is imported by a module of 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache, partial, wraps
+from functools import cache, wraps
 from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -187,6 +189,22 @@ def compiled(function: Function) -> Function:
     return _njit(function) if works() else function
 
 
+def called(signature: str) -> Callable[[Function], Function]:
+    """Compile a function that loops call in many places, for one set of types: other layouts are converted.
+
+    Args:
+        signature: Its types, as numba writes them.
+
+    Returns:
+        A decorator; where none can be compiled, it returns the function itself.
+    """
+
+    def decorate(function: Function) -> Function:
+        return _njit(function, signature) if works() else function
+
+    return decorate
+
+
 def inlined(function: Function) -> Function:
     """Compile a function as a part of each that calls it, for which its constant arguments are constants.
 
@@ -227,11 +245,30 @@ def _njit(function: Function, *signature: str, inline: str = "never") -> Any:
 
     options: dict[str, Any] = {"fastmath": set(REASSOCIATED), "nogil": True, "error_model": "numpy", "inline": inline}
     options["forceinline"] = not signature  # calls would count references of arrays by atomic operations
-    compiler: Any = partial(njit, *signature, **options)
     try:
-        return compiler(cache=True)(function)
+        dispatcher = njit(cache=True, **options)(function)
+        dispatcher._cache._cache_file._source_stamp = sources()
     except RuntimeError:  # no folder can be written to
-        return compiler()(function)
+        dispatcher = njit(**options)(function)
+    for types in signature:
+        dispatcher.compile(types)
+        dispatcher.disable_compile()
+    return dispatcher
+
+
+@cache
+def sources() -> str:
+    """Digest the files of this folder: code that is kept is that of all functions which a loop calls.
+
+    Numba 0.68 compiles a loop anew when its own file has changed, and not when that of a function it calls has.
+
+    Returns:
+        The digest.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def sgemm() -> Any:

@@ -30,7 +30,7 @@ from __future__ import annotations
 import numpy as np
 
 from attnlab.attention.ops.loop_math import product, turn
-from attnlab.attention.ops.loops import PRODUCT, Integers, Numbers, compiled
+from attnlab.attention.ops.loops import PRODUCT, Integers, Numbers, called, compiled
 
 CHUNK = 16
 """L."""
@@ -47,7 +47,7 @@ NONE, ALIKE, EACH = range(3)
 """Kinds of decay: none, one for all channels, one for each."""
 
 
-@compiled
+@called("void(float32[:, :], float32[:, :], float32, float32, float32[:, :], int64[::1], float32[::1])")
 def times(
     left: Numbers, right: Numbers, factor: np.float32, kept: np.float32, out: Numbers, sizes: Integers, factors: Numbers
 ) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,20 @@ def test_loops_take_float32_on_a_cpu_alone(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @needs_numba
+def test_code_that_is_kept_is_that_of_all_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop is compiled anew when a function of another file has changed, which numba does not look at."""
+    from attnlab.attention.ops.loop_math import product
+
+    stamp = product._cache._cache_file._source_stamp  # type: ignore[attr-defined]
+    assert stamp == loops.sources()
+    loops.sources.cache_clear()
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"#" if path.name == "loop_math.py" else b""))
+    assert loops.sources() != stamp
+    loops.sources.cache_clear()
+
+
+@needs_numba
 def test_a_loop_is_compiled_where_its_code_cannot_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     from numba.core.caching import CacheImpl
 
@@ -223,4 +238,5 @@ def test_without_numba_torch_operations_compute_the_sums(monkeypatch: pytest.Mon
     heads = drawn(70)
     assert loops.compiled(drawn) is drawn
     assert loops.sgemm() is None
+    assert loops.borrowing() is None
     assert off(differentiated(rational_sums(*heads, 0.4), heads), written_out(heads, 0.4)) <= 5e-6
