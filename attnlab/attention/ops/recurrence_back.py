@@ -149,9 +149,9 @@ def unscale(space: Numbers, first: int, last: int, start: int, erases: int, writ
     for place in range(last - first):
         t = last - 1 - place
         for c in range(len(sums)):
-            sums[c] += space[TERMS, t, c]
-        for c in range(len(sums)):  # nothing is left of a state that is forgotten; rounding would be
-            space[DA, t, c] = sums[c] if space[A, t, c] > ZERO else ZERO
+            total = sums[c] + space[TERMS, t, c]
+            sums[c] = total
+            space[DA, t, c] = total if space[A, t, c] > ZERO else ZERO  # of a forgotten state rounding would be left
     if start + first == 0:  # before the first token there is no state that decays
         space[DA, 0, :] = ZERO
 
