@@ -57,6 +57,10 @@ def load_plugin(path: Path, where: str = "") -> None:
     except AttnlabError as error:
         sys.modules.pop(name, None)
         raise error.at(where) from error
+    except SystemExit as error:
+        sys.modules.pop(name, None)
+        hint = f"{location_of(error)}\nPut what is a program of its own below: if __name__ == '__main__':"
+        raise PluginError("The file ends the program when it is imported.", hint.strip(), where=where) from error
     except Exception as error:
         sys.modules.pop(name, None)
         raise plugin_error(where, error) from error

@@ -249,3 +249,14 @@ def test_functions_of_modules_beside_a_file_can_be_compiled(tmp_path: Path) -> N
     for name, expected in (("early", 7.0), ("late", 8.0)):
         compiled: Any = torch.compile(getattr(module, name), backend="eager")
         assert float(compiled(torch.tensor(2.0))) == expected
+
+
+def test_a_file_that_ends_the_program_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text("import sys\nsys.exit(3)\n")
+    with pytest.raises(PluginError) as caught:
+        load_plugin(tmp_path / "ends.py")
+    assert str(caught.value).splitlines()[1:] == [
+        "  The file ends the program when it is imported.",
+        f"  at {tmp_path}/ends.py:2: sys.exit(3)",
+        "  Put what is a program of its own below: if __name__ == '__main__':",
+    ]

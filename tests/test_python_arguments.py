@@ -75,3 +75,13 @@ def test_runs_to_compare_may_be_a_list_and_a_variant_named_twice_is_one(tmp_path
     records = attnlab.train("copy", "softmax,softmax,linear", store=tmp_path, **FAST)
     assert [record.spec.variant for record in records] == ["softmax", "linear"]
     assert attnlab.compare(records, store=tmp_path).fields == attnlab.compare(*records, store=tmp_path).fields
+
+
+def test_results_print_what_a_terminal_shows(tmp_path: Path) -> None:
+    records = attnlab.train("copy", store=tmp_path, **FAST)
+    report, table = str(attnlab.report(records)), str(records)
+    assert "accuracy in % by symbols" in report
+    assert "softmax" in table
+    assert all(len(line) <= 100 for line in (*report.splitlines(), *table.splitlines()))
+    assert not report.startswith("Report(")
+    assert not table.startswith("[Record(")

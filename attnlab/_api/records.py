@@ -82,9 +82,13 @@ class Records(list["Record"]):
 
         return as_html(RecordTable(self) if self else "No runs.")
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """The table of ``attnlab train`` as text, for IPython."""
+    def __str__(self) -> str:
+        """The table of ``attnlab train`` as text, of ``print``."""
         from attnlab.rendering.notebook import as_text
         from attnlab.rendering.record_table import RecordTable
 
-        printer.text(as_text(RecordTable(self) if self else "No runs."))
+        return as_text(RecordTable(self) if self else "No runs.")
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """The same for IPython."""
+        printer.text(str(self))

@@ -188,9 +188,13 @@ class Diagnosis:
         """The means of every metric by layers, for a notebook."""
         return diagnosis_html(self)
 
+    def __str__(self) -> str:
+        """The kind, what was measured and the metrics, in one line."""
+        return f"{self.kind} of {self.subject}: {', '.join(panel.name for panel in self.panels)}"
+
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """The kind, what was measured and the metrics, in one line for IPython."""
-        printer.text(f"{self.kind} of {self.subject}: {', '.join(panel.name for panel in self.panels)}")
+        """The same for IPython."""
+        printer.text(str(self))
 
     def data(self) -> dict[str, Any]:
         """Convert the diagnosis to plain data."""

@@ -231,9 +231,13 @@ class Report:
         """What a terminal shows, for a notebook."""
         return as_html(self)
 
+    def __str__(self) -> str:
+        """What a terminal shows, as text: of ``print(attnlab.report(...))``."""
+        return as_text(self)
+
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """What a terminal shows, as text for IPython."""
-        printer.text(as_text(self))
+        printer.text(str(self))
 
     def footnotes(self) -> list[str]:
         """How the numbers were computed, one sentence each."""
