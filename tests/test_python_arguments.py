@@ -11,6 +11,7 @@ import pytest
 
 import attnlab
 from attnlab.errors import InvalidValueError
+from attnlab.rendering.notebook import WIDTH
 
 FAST: dict[str, Any] = {
     "model": {"layers": 1, "width": 8, "heads": 1},
@@ -82,6 +83,6 @@ def test_results_print_what_a_terminal_shows(tmp_path: Path) -> None:
     report, table = str(attnlab.report(records)), str(records)
     assert "accuracy in % by symbols" in report
     assert "softmax" in table
-    assert all(len(line) <= 100 for line in (*report.splitlines(), *table.splitlines()))
+    assert all(len(line) <= WIDTH for line in (*report.splitlines(), *table.splitlines()))
     assert not report.startswith("Report(")
     assert not table.startswith("[Record(")
