@@ -309,10 +309,13 @@ class Report:
     def _answer_notes(self) -> list[str]:
         """How the comparisons above the tables were decided."""
         if self.answers and not self.until_decided:
-            return [
+            notes = [
                 "Above: decided by the ranks; where these are shared, by evidence on single levels, which may be "
                 "looked at after every seed. A wrong answer has a probability of at most 5 % by either."
             ]
+            if self.claims and not all(one.decided for one in self.answers):
+                notes.append("A claim asks less, of its own levels alone: it may be decided where these are not.")
+            return notes
         if not self.comparisons:
             return []
         error = f"{100 * self.comparisons[0].question.error:g} %"
