@@ -1,6 +1,6 @@
 """Weighted sums of the values under ``f(z) = z^2 / (1 + z^2)`` by compiled loops, a block of scores at a time.
 
-The formulas are those of :mod:`attnlab.attention.ops.rational`. A block of at most 64 x 64 scores stays in the first
+The formulas are those of :mod:`attnlab.attention.ops.rational`. A block of at most 32 x 64 scores stays in the first
 cache between its products, and one pass over it makes weights, their sums, and on the way back both derivatives.
 Rows whose sum loses digits are found by the caller, which then takes its own way.
 
@@ -64,7 +64,7 @@ def backward(
 def _rows(queries: Tensor, values: Tensor) -> int:
     """Queries of a block: few where the sequence is short, so that blocks above the diagonal are left out."""
     most = PRODUCT // (KEYS * max(queries.shape[-1], values.shape[-1]))
-    return max(1, min(32 if queries.shape[-2] <= KEYS else 64, most))
+    return max(1, min(16 if queries.shape[-2] <= KEYS else 32, most))
 
 
 @loop(f"void({FOUR}, {FOUR}, {FOUR}, {FOUR}, {THREE}, float32, int64)")
