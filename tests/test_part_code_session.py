@@ -190,6 +190,18 @@ def test_a_function_that_is_replaced_is_refused(change: Callable[[Session], None
     assert "restart Python" in caught.value.hint
 
 
+def test_a_folder_of_the_user_may_have_the_name_of_the_package(session: Session, tmp_path: Path) -> None:
+    other = tmp_path / "attnlab" / "mine.py"
+    other.parent.mkdir()
+    other.write_text("def score(x):\n    return -x\n")
+    space: dict[str, Any] = {}
+    exec(compile(other.read_text(), str(other), "exec"), space)
+    _ = session.digest
+    session.helper.score = space["score"]  # type: ignore[attr-defined]
+    with pytest.raises(PluginError, match=r"'score'.* is not"):
+        _ = session.digest
+
+
 def _other_code(factor: float) -> Any:
     def score(x: float) -> float:
         return x * 3.0

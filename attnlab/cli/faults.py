@@ -27,7 +27,7 @@ def check_words(words: Sequence[str]) -> None:
     Raises:
         InvalidValueError: One is.
     """
-    for option, value in zip(words, [*words[1:], "-"], strict=True):
+    for option, value in zip(words, [*words[1:], "-"], strict=False):
         if option == f"{STORE}=" or (option == STORE and not value):
             hint = "Name a folder, such as results; a shell variable that is not set leaves nothing."
             raise InvalidValueError("It is empty.", hint, where=STORE)

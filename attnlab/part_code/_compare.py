@@ -36,6 +36,8 @@ CHANGES = frozenset(
 )
 """Methods that change a list, set or dictionary."""
 SIMPLE = (type(None), bool, int, float, complex, str, bytes, tuple, list, set, frozenset, dict)
+LIBRARY = f"{Path(__file__).resolve().parents[1]}/"
+"""The folder of attnlab; one of the user may have that name too."""
 OTHERS = ("builtins", "typing", "torch", PACKAGE)
 """Packages whose classes are no code of a part."""
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
@@ -199,9 +201,7 @@ def _function(value: Any) -> FunctionType | None:
 
 def _is_of_library(file: str) -> bool:
     """Whether a function is of an installed package, of attnlab, or made while the session runs, as by dataclass."""
-    path = Path(file)
-    of_library = any(one.name == PACKAGE for one in path.parents)
-    return file.startswith("<") or of_library or installed_folder(path) is not None
+    return file.startswith(("<", LIBRARY)) or installed_folder(Path(file)) is not None
 
 
 @lru_cache(maxsize=256)
