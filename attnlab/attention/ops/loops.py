@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, wraps
 from importlib.util import find_spec
 from itertools import pairwise
@@ -55,15 +55,15 @@ def works() -> bool:
     """Whether loops can be compiled.
 
     Returns:
-        True where numba can be imported; it refuses a NumPy that is newer than it knows.
+        True where numba can be imported and compiles; it refuses a NumPy that is newer than it knows.
     """
     if not installed():
         return False
     try:
-        import numba  # noqa: F401
+        from numba import config
     except ImportError:
         return False
-    return True
+    return not config.DISABLE_JIT
 
 
 def usable(*tensors: Tensor) -> bool:
@@ -247,7 +247,8 @@ def _njit(function: Function, *signature: str, inline: str = "never") -> Any:
     options["forceinline"] = not signature  # calls would count references of arrays by atomic operations
     try:
         dispatcher = njit(cache=True, **options)(function)
-        dispatcher._cache._cache_file._source_stamp = sources()
+        with suppress(AttributeError):  # of another version of numba, which looks at the file of the loop alone
+            dispatcher._cache._cache_file._source_stamp = sources()
     except RuntimeError:  # no folder can be written to
         dispatcher = njit(**options)(function)
     for types in signature:

@@ -232,6 +232,14 @@ def test_a_numba_that_refuses_to_be_imported_is_not_used(monkeypatch: pytest.Mon
     assert not loops.works.__wrapped__()  # the answer of this process is kept
 
 
+@needs_numba
+def test_a_numba_that_compiles_nothing_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numba import config
+
+    monkeypatch.setattr(config, "DISABLE_JIT", 1)
+    assert not loops.works.__wrapped__()
+
+
 def test_without_numba_torch_operations_compute_the_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loops, "works", lambda: False)
     monkeypatch.setattr(rational_loops, "forward", lambda *_: pytest.fail("a loop was called"))
