@@ -63,7 +63,7 @@ def works() -> bool:
         from numba import config
     except ImportError:
         return False
-    return not config.DISABLE_JIT
+    return not getattr(config, "DISABLE_JIT", False)
 
 
 def usable(*tensors: Tensor) -> bool:
