@@ -271,7 +271,8 @@ def connect(address: str | None) -> Any:
     if address and address != "auto" and not is_listening(address):
         raise _unreachable(address, f"nothing listens at {address}.")
     # Ray (2.60) puts the current folder before Python's own modules in its workers, unless a client started the job.
-    config = ray.job_config.JobConfig(_client_job=True)
+    config = ray.job_config.JobConfig()
+    config._client_job = True
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
     try:
         with own_sigterm():
