@@ -65,6 +65,6 @@ def plain(value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return {name: plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
     return value.tolist() if type(value).__module__ == "numpy" and hasattr(value, "tolist") else value

@@ -291,7 +291,7 @@ def _columns(grid: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if grid is None:
         return None
     columns = {name: plain(values) for name, values in grid.items()}
-    return {name: [one] if isinstance(one, int | float | bool) else one for name, one in columns.items()}
+    return {name: [one] if isinstance(one, int | float) else one for name, one in columns.items()}
 
 
 def _warn(event: Event) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 
 from attnlab.errors import AttnlabError, InvalidFileError, InvalidValueError, clipped
 
@@ -27,7 +28,7 @@ def check_words(words: Sequence[str]) -> None:
     Raises:
         InvalidValueError: One is.
     """
-    for option, value in zip(words, [*words[1:], "-"], strict=False):
+    for option, value in pairwise([*words, "-"]):
         if option == f"{STORE}=" or (option == STORE and not value):
             hint = "Name a folder, such as results; a shell variable that is not set leaves nothing."
             raise InvalidValueError("It is empty.", hint, where=STORE)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from attnlab.cli.faults import check_words
+from attnlab.errors import InvalidValueError
 from tests.cli.conftest import TINY, Command
 
 LADDER = """\
@@ -202,3 +204,12 @@ def test_stores_that_cannot_be_used_are_refused(command: Command, tmp_path: Path
     assert results["file/below"].error.startswith("attnlab: file/below\n  It cannot be written: Not a directory.")
     assert "This store has format 99; this attnlab reads up to 2." in results["newer"].error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "newer"]
+
+
+@pytest.mark.parametrize("words", [("train", "--store", ""), ("ls", "results", "--store="), ("rm", "--store=", "x")])
+def test_a_folder_without_a_name_is_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidValueError, match="It is empty") as caught:
+        check_words(words)
+    assert caught.value.where == "--store"
+    check_words([])
+    check_words(["train", "--store"])  # typer tells that its value is missing

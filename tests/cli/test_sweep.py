@@ -70,6 +70,12 @@ def test_a_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_of_a_decided_sweep_says_that_its_runs_are_the_most(command: Command) -> None:
+    words = ("sweep", *TINY, "--until", "decided", "--budget", "10s", "--dry-run")
+    text = " ".join(command(*words).out.split())
+    assert "These are the most runs: until decided, fewer may be enough, and it ends after 10s." in text
+
+
 def test_a_dry_run_tells_start_up_and_has_json(command: Command, tmp_path: Path) -> None:
     words = " ".join(command("sweep", "quickstart", "--preset", "smoke", "--dry-run").out.split())
     assert "Expected: " in words

@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 
 from attnlab.execution.starting import main_not_imported
+from attnlab.experiments import machine_bench
 from attnlab.tasks.io import gym_items
 from tests.experiments.sweeps import ROOT, drive
 
@@ -83,6 +84,14 @@ def test_the_process_that_makes_items_imports_nothing_from_the_current_folder(
     serve = 'import socket, sys; [print(\'[["q", "a"]]\', flush=True) for line in sys.stdin]'
     monkeypatch.setattr(gym_items, "SERVE", serve)
     assert gym_items.WorkerItems("any", 0, json.dumps({})).items([0]) == [("q", "a")]
+    assert not found.exists(), found.read_text()
+
+
+def test_what_the_bench_starts_imports_nothing_from_the_current_folder(
+    found: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    assert machine_bench._python("import socket, sys; sys.stderr.write(sys.argv[1])", "said") == "said"
     assert not found.exists(), found.read_text()
 
 

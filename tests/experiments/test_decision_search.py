@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,18 @@ def better(spec: RunSpec) -> Record:
     return shown(spec, 1.0 if spec.variant == "softmax" or spec.task.level == 1 else 0.1)
 
 
+def test_one_seed_is_one_seed_and_of_one_variant_its_levels_are_decided() -> None:
+    def solved(name: str, level: int, seed: int) -> float:
+        return 1.0
+
+    search, _ = searched(runs("softmax", seeds=1), solved)
+    text = answer(search.comparisons[0])
+    assert "1 seed" in text
+    assert "1 seeds" not in text
+    decided, _ = searched(runs("softmax", seeds=30), solved)
+    assert "which levels it solves is decided with" in answer(decided.comparisons[0])
+
+
 def test_a_sweep_ends_decided_and_its_store_misses_nothing(tmp_path: Path) -> None:
     experiment = asked()
     specs = expand(experiment)
@@ -285,7 +298,9 @@ def test_a_sweep_ends_decided_and_its_store_misses_nothing(tmp_path: Path) -> No
 
     text = report(records(tmp_path), stored_experiment(tmp_path)).comparisons[0]
     assert text.by_level[2].needed == outcome.search.comparisons[0].by_level[2].needed
-    assert answer(text).startswith("linear is behind softmax at 2 by 90 points (")
+    found = re.match(r"linear is behind softmax at 2 by 90 points \((\d+) to (\d+)\)", answer(text))
+    assert found is not None, answer(text)
+    assert int(found[1]) < 90 <= int(found[2])
     assert "linear solves up to 1, softmax up to 2" in answer(text)
 
 

@@ -19,13 +19,13 @@ from attnlab.attention.ops.loop_math import (
     ONE,
     THREE,
     ZERO,
-    products_with_turned,
-    room_to_turn,
+    room_to_transpose,
     rows_of_block,
     softmax_row,
     sums_over_keys,
     sums_over_rows,
-    turn,
+    times,
+    transpose,
 )
 from attnlab.attention.ops.looped import Tensors
 from attnlab.attention.ops.loops import Numbers, in_threads, loop, rows_of
@@ -96,15 +96,15 @@ def _forward(
     size = values.shape[3]
     sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
     scores, own = np.empty((rows, tokens), np.float32), np.empty((rows, size), np.float32)
-    turned_keys = room_to_turn(channels, tokens)
+    transposed_keys = room_to_transpose(channels, tokens)
     for b in range(batch):
         for h in range(heads):
             w, k, v, u = erasers[b, h], keys[b, h], values[b, h], erased[b, h]
-            turn(k, turned_keys)
+            transpose(k, transposed_keys)
             for row in range(0, tokens, rows):
                 end = min(row + rows, tokens)
                 count = end - row
-                products_with_turned(w[row:end], turned_keys[:, :end], scale, scores[:count, :end], sizes, factors)
+                times(w[row:end], transposed_keys[:, :end], scale, ZERO, scores[:count, :end], sizes, factors)
                 for i in range(count):
                     weights, strength = scores[i], strengths[b, h, row + i]
                     softmax_row(weights, row + i)
@@ -143,20 +143,20 @@ def _backward(
     sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
     scores, slopes = np.empty((rows, tokens), np.float32), np.empty((rows, tokens), np.float32)
     g, erasing = np.empty((tokens, size), np.float32), np.empty((rows, tokens), np.float32)
-    turned_keys, turned_erased = room_to_turn(channels, tokens), room_to_turn(size, tokens)
+    transposed_keys, transposed_erased = room_to_transpose(channels, tokens), room_to_transpose(size, tokens)
     for b in range(batch):
         for h in range(heads):
             w, k, u = erasers[b, h], keys[b, h], erased[b, h]
             dw, dk, dv = eraser_grads[b, h], key_grads[b, h], value_grads[b, h]
-            turn(k, turned_keys)
-            turn(u, turned_erased)
+            transpose(k, transposed_keys)
+            transpose(u, transposed_erased)
             for i in range(tokens):
                 for d in range(size):
                     g[i, d] = grads[b, h, i, d]
             for row in range((tokens - 1) // rows * rows, -1, -rows):
                 end = min(row + rows, tokens)
                 count = end - row
-                products_with_turned(w[row:end], turned_keys[:, :end], scale, scores[:count, :end], sizes, factors)
+                times(w[row:end], transposed_keys[:, :end], scale, ZERO, scores[:count, :end], sizes, factors)
                 for i in range(count):
                     weights, shares, strength = scores[i], erasing[i], strengths[b, h, row + i]
                     softmax_row(weights, row + i)
@@ -171,7 +171,7 @@ def _backward(
                         dv[row + i, d] = g[row + i, d]
                 if row > 0:
                     sums_over_rows(erasing[:count, :row], g[row:end], -ONE, ONE, g[:row], sizes, factors)
-                products_with_turned(g[row:end], turned_erased[:, :end], -ONE, slopes[:count, :end], sizes, factors)
+                times(g[row:end], transposed_erased[:, :end], -ONE, ZERO, slopes[:count, :end], sizes, factors)
                 for i in range(count):
                     weights, ds, total, strength = scores[i], slopes[i], ZERO, strengths[b, h, row + i]
                     for j in range(row + i):

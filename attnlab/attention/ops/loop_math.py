@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from attnlab.attention.ops.loops import PRODUCT, Integers, Numbers, compiled, sgemm
+from attnlab.attention.ops.loops import PRODUCT, Integers, Numbers, called, compiled, sgemm
 
 FOUR, THREE = "float32[:, :, :, :]", "float32[:, :, :]"
 """Types of arrays of four and of three axes, in any layout."""
@@ -79,7 +79,7 @@ def product(
 
 
 @compiled
-def turn(matrix: Numbers, out: Numbers) -> None:
+def transpose(matrix: Numbers, out: Numbers) -> None:
     """Write a matrix with its axes exchanged: BLAS is half as fast if the inner axis of both factors lies side by side.
 
     Args:
@@ -92,7 +92,7 @@ def turn(matrix: Numbers, out: Numbers) -> None:
 
 
 @compiled
-def room_to_turn(channels: int, tokens: int) -> Numbers:
+def room_to_transpose(channels: int, tokens: int) -> Numbers:
     """Make memory for keys or values with their axes exchanged.
 
     Args:
@@ -107,24 +107,25 @@ def room_to_turn(channels: int, tokens: int) -> Numbers:
     return np.empty((channels, 16 * (lines + 1 - lines % 2)), np.float32)[:, :tokens]
 
 
-@compiled
-def products_with_turned(
-    rows: Numbers, keys: Numbers, factor: np.float32, out: Numbers, sizes: Integers, factors: Numbers
+@called("void(float32[:, :], float32[:, :], float32, float32, float32[:, :], int64[::1], float32[::1])")
+def times(
+    left: Numbers, right: Numbers, factor: np.float32, kept: np.float32, out: Numbers, sizes: Integers, factors: Numbers
 ) -> None:
-    """Write ``factor rows @ keys``, R x S, some keys at a time, so that BLAS needs no threads.
+    """Write ``factor left @ right + kept out``, some columns at a time, so that BLAS needs no threads.
 
     Args:
-        rows: R x C.
-        keys: C x S, from :func:`turn`.
-        factor: Of the products.
-        out: R x S.
+        left: R x S.
+        right: S x C.
+        factor: Of the product.
+        kept: Of what ``out`` holds.
+        out: R x C.
         sizes: Memory for the arguments of BLAS, 8 numbers.
         factors: The same, 2 numbers.
     """
-    step = max(1, PRODUCT // (rows.shape[0] * rows.shape[1]))
-    for key in range(0, keys.shape[1], step):
-        last = min(key + step, keys.shape[1])
-        product(rows, keys[:, key:last], factor, ZERO, out[:, key:last], sizes, factors)
+    step = max(1, PRODUCT // (left.shape[0] * left.shape[1]))
+    for column in range(0, right.shape[1], step):
+        last = min(column + step, right.shape[1])
+        product(left, right[:, column:last], factor, kept, out[:, column:last], sizes, factors)
 
 
 @compiled

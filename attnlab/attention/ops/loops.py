@@ -294,7 +294,7 @@ def borrowing() -> Any:
 
     A view of an array counts one more reference, by an atomic operation that takes as long as dozens of numbers. What
     the function returns counts none, and neither do views of it. The array must live until its views are used no more:
-    a loop that makes one calls :func:`hold` with it at its end.
+    a loop that makes one calls :func:`attnlab.attention.ops.loop_memory.hold` with it at its end.
 
     Returns:
         The function; None where no loop can be compiled.

@@ -20,13 +20,13 @@ from attnlab.attention.ops.loop_math import (
     FOUR,
     ONE,
     ZERO,
-    products_with_turned,
-    room_to_turn,
+    room_to_transpose,
     rows_of_block,
     softmax_row,
     sums_over_keys,
     sums_over_rows,
-    turn,
+    times,
+    transpose,
 )
 from attnlab.attention.ops.looped import Tensors
 from attnlab.attention.ops.loops import Numbers, in_threads, loop, rows_of
@@ -91,16 +91,16 @@ def _forward(
     batch, heads, tokens, channels = queries.shape
     sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
     scores, products = np.empty((rows, tokens), np.float32), np.empty((rows, tokens), np.float32)
-    turned_keys = room_to_turn(channels, tokens)
+    transposed_keys = room_to_transpose(channels, tokens)
     for b in range(batch):
         for h in range(heads):
             q, k, r, v, y = queries[b, h], keys[b, h], slopes[b, h], values[b, h], mixed[b, h]
-            turn(k, turned_keys)
+            transpose(k, transposed_keys)
             for row in range(0, tokens, rows):
                 end = min(row + rows, tokens)
                 count = end - row
-                products_with_turned(q[row:end], turned_keys[:, :end], scale, scores[:count, :end], sizes, factors)
-                products_with_turned(r[row:end], turned_keys[:, :end], ONE, products[:count, :end], sizes, factors)
+                times(q[row:end], transposed_keys[:, :end], scale, ZERO, scores[:count, :end], sizes, factors)
+                times(r[row:end], transposed_keys[:, :end], ONE, ZERO, products[:count, :end], sizes, factors)
                 for i in range(count):
                     allowed, weights, t, mean = row + i + 1, scores[i], products[i], ZERO
                     softmax_row(weights, allowed)
@@ -133,19 +133,19 @@ def _backward(
     sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
     scores, products = np.empty((rows, tokens), np.float32), np.empty((rows, tokens), np.float32)
     slants = np.empty((rows, tokens), np.float32)
-    turned_keys, turned_values = room_to_turn(channels, tokens), room_to_turn(values.shape[3], tokens)
+    transposed_keys, transposed_values = room_to_transpose(channels, tokens), room_to_transpose(values.shape[3], tokens)
     for b in range(batch):
         for h in range(heads):
             q, k, r, v, g = queries[b, h], keys[b, h], slopes[b, h], values[b, h], grads[b, h]
             dq, dk, dr, dv = query_grads[b, h], key_grads[b, h], slope_grads[b, h], value_grads[b, h]
-            turn(k, turned_keys)
-            turn(v, turned_values)
+            transpose(k, transposed_keys)
+            transpose(v, transposed_values)
             for row in range(0, tokens, rows):
                 end = min(row + rows, tokens)
                 count = end - row
-                products_with_turned(q[row:end], turned_keys[:, :end], scale, scores[:count, :end], sizes, factors)
-                products_with_turned(r[row:end], turned_keys[:, :end], ONE, products[:count, :end], sizes, factors)
-                products_with_turned(g[row:end], turned_values[:, :end], ONE, slants[:count, :end], sizes, factors)
+                times(q[row:end], transposed_keys[:, :end], scale, ZERO, scores[:count, :end], sizes, factors)
+                times(r[row:end], transposed_keys[:, :end], ONE, ZERO, products[:count, :end], sizes, factors)
+                times(g[row:end], transposed_values[:, :end], ONE, ZERO, slants[:count, :end], sizes, factors)
                 for i in range(count):
                     allowed, weights, t, c = row + i + 1, scores[i], products[i], slants[i]
                     mean, m, shared = ZERO, ZERO, ZERO

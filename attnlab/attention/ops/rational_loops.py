@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from attnlab.attention.ops.loop_math import FOUR, ONE, THREE, TWO, ZERO, product, room_to_turn, turn
+from attnlab.attention.ops.loop_math import FOUR, ONE, THREE, TWO, ZERO, product, room_to_transpose, transpose
 from attnlab.attention.ops.loops import PRODUCT, Numbers, in_threads, loop, rows_of
 from attnlab.attention.ops.tiles import empty_like_heads
 
@@ -73,18 +73,18 @@ def _forward(
 ) -> None:
     """Fill ``mixed`` and ``totals``."""
     batch, heads, tokens, channels = queries.shape
-    turned_keys = room_to_turn(channels, tokens)
+    transposed_keys = room_to_transpose(channels, tokens)
     sizes, factors, scores = np.empty(8, np.int64), np.empty(2, np.float32), np.empty((rows, KEYS), np.float32)
     for b in range(batch):
         for h in range(heads):
             q, k, v, y, n = queries[b, h], keys[b, h], values[b, h], mixed[b, h], totals[b, h]
-            turn(k, turned_keys)
+            transpose(k, transposed_keys)
             for row in range(0, tokens, rows):
                 end = min(row + rows, tokens)
                 for key in range(0, end, KEYS):
                     last = min(key + KEYS, end)
                     z = scores[: end - row, : last - key]
-                    product(q[row:end], turned_keys[:, key:last], scale, ZERO, z, sizes, factors)
+                    product(q[row:end], transposed_keys[:, key:last], scale, ZERO, z, sizes, factors)
                     for i in range(end - row):
                         allowed = min(max(row + i + 1 - key, 0), last - key)
                         weights, total = z[i], ZERO
@@ -121,7 +121,7 @@ def _backward(
 ) -> None:
     """Fill the gradients of the queries, and add to those of keys and values."""
     batch, heads, tokens, channels = queries.shape
-    turned_keys, turned_values = room_to_turn(channels, tokens), room_to_turn(values.shape[3], tokens)
+    transposed_keys, transposed_values = room_to_transpose(channels, tokens), room_to_transpose(values.shape[3], tokens)
     sizes, factors, common = np.empty(8, np.int64), np.empty(2, np.float32), np.empty(rows, np.float32)
     scores, slopes = np.empty((rows, KEYS), np.float32), np.empty((rows, KEYS), np.float32)
     divided = np.empty((rows, values.shape[3]), np.float32)
@@ -129,8 +129,8 @@ def _backward(
         for h in range(heads):
             q, k, v, y, n = queries[b, h], keys[b, h], values[b, h], mixed[b, h], totals[b, h]
             dq, dk, dv = query_grads[b, h], key_grads[b, h], value_grads[b, h]
-            turn(k, turned_keys)
-            turn(v, turned_values)
+            transpose(k, transposed_keys)
+            transpose(v, transposed_values)
             for row in range(0, tokens, rows):
                 end = min(row + rows, tokens)
                 g = divided[: end - row]
@@ -144,8 +144,8 @@ def _backward(
                 for key in range(0, end, KEYS):
                     last = min(key + KEYS, end)
                     z, dz = scores[: end - row, : last - key], slopes[: end - row, : last - key]
-                    product(q[row:end], turned_keys[:, key:last], scale, ZERO, z, sizes, factors)
-                    product(g, turned_values[:, key:last], ONE, ZERO, dz, sizes, factors)
+                    product(q[row:end], transposed_keys[:, key:last], scale, ZERO, z, sizes, factors)
+                    product(g, transposed_values[:, key:last], ONE, ZERO, dz, sizes, factors)
                     for i in range(end - row):
                         allowed = min(max(row + i + 1 - key, 0), last - key)
                         weights, derivatives, shared = z[i], dz[i], common[i]

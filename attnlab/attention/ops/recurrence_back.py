@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attnlab.attention.ops.loop_math import turn
+from attnlab.attention.ops.loop_math import times, transpose
 from attnlab.attention.ops.loops import Integers, Numbers, compiled
 from attnlab.attention.ops.recurrence_chunk import (
     DA,
@@ -23,21 +23,22 @@ from attnlab.attention.ops.recurrence_chunk import (
     B,
     E,
     K,
+    M,
+    P,
     Q,
     R,
     decay_state,
     keep_earlier,
     multiply,
     solve_back,
-    times,
 )
 
 
 @compiled
 def retreat(
     grads: Numbers,
-    turned_state: Numbers,
-    turned_grads: Numbers,
+    transposed_state: Numbers,
+    transposed_grads: Numbers,
     space: Numbers,
     pairs: Numbers,
     first: int,
@@ -50,7 +51,7 @@ def retreat(
     kind: int,
     erases: int,
     writes: int,
-    turned: Numbers,
+    transposed: Numbers,
     square: Numbers,
     sizes: Integers,
     factors: Numbers,
@@ -59,8 +60,8 @@ def retreat(
 
     Args:
         grads: The gradient of the state, C x V.
-        turned_state: S^T, V x C.
-        turned_grads: Memory for H^T.
+        transposed_state: S^T, V x C.
+        transposed_grads: Memory for H^T.
         space: The planes; the gradients of q', r', e' and k' are written.
         pairs: P and M.
         first: The first token of the chunk.
@@ -73,7 +74,7 @@ def retreat(
         kind: Of the decays.
         erases: Whether there are r and e.
         writes: Whether there is k beside e, or in its place.
-        turned: Memory for V x L numbers.
+        transposed: Memory for V x L numbers.
         square: Memory for L x L numbers.
         sizes: Memory for the arguments of BLAS, 8 numbers.
         factors: The same, 2 numbers.
@@ -82,18 +83,18 @@ def retreat(
     query, removal, change_grad = space[Q, first:last], space[R, first:last], change_grads[:n]
     if kind != NONE:
         decay_state(grads, space[B, last - 1])
-    turn(grads, turned_grads)
-    times(out_grad, turned_state, ONE, ZERO, space[DQ, first:last], sizes, factors)
+    transpose(grads, transposed_grads)
+    times(out_grad, transposed_state, ONE, ZERO, space[DQ, first:last], sizes, factors)
     if erases:
-        times(pairs[0, first:last, :n].T, out_grad, ONE, ZERO, change_grad, sizes, factors)
+        times(pairs[P, first:last, :n].T, out_grad, ONE, ZERO, change_grad, sizes, factors)
         times(space[E, first:last], grads, ONE, ONE, change_grad, sizes, factors)
-        solve_back(pairs[2, first:last, :n], change_grad)
-        times(change_grad, turned_state, -ONE, ZERO, space[DR, first:last], sizes, factors)
+        solve_back(pairs[M, first:last, :n], change_grad)
+        times(change_grad, transposed_state, -ONE, ZERO, space[DR, first:last], sizes, factors)
     if writes:
-        times(pairs[1, first:last, :n].T, out_grad, ONE, ZERO, value_grad, sizes, factors)
+        times(pairs[P + 1, first:last, :n].T, out_grad, ONE, ZERO, value_grad, sizes, factors)
         times(space[K, first:last], grads, ONE, ONE, value_grad, sizes, factors)
         if erases:
-            times(pairs[3, first:last, :n].T, change_grad, -ONE, ONE, value_grad, sizes, factors)
+            times(pairs[M + 1, first:last, :n].T, change_grad, -ONE, ONE, value_grad, sizes, factors)
     else:
         for t in range(n):
             for j in range(value_grad.shape[1]):
@@ -102,14 +103,14 @@ def retreat(
         if writes if which else erases:
             written = (values if which else changes)[first:last]
             vector, vector_grad = space[E + which, first:last], space[DE + which, first:last]
-            times(written, turned_grads, ONE, ZERO, vector_grad, sizes, factors)
-            turn(written, turned[:, :n])
-            times(out_grad, turned[:, :n], ONE, ZERO, square[:n, :n], sizes, factors)
+            times(written, transposed_grads, ONE, ZERO, vector_grad, sizes, factors)
+            transpose(written, transposed[:, :n])
+            times(out_grad, transposed[:, :n], ONE, ZERO, square[:n, :n], sizes, factors)
             keep_earlier(square[:n, :n], 1)
             times(square[:n, :n], vector, ONE, ONE, space[DQ, first:last], sizes, factors)
             times(square[:n, :n].T, query, ONE, ONE, vector_grad, sizes, factors)
             if erases:
-                times(change_grad, turned[:, :n], -ONE, ZERO, square[:n, :n], sizes, factors)
+                times(change_grad, transposed[:, :n], -ONE, ZERO, square[:n, :n], sizes, factors)
                 keep_earlier(square[:n, :n], 0)
                 times(square[:n, :n], vector, ONE, ONE, space[DR, first:last], sizes, factors)
                 times(square[:n, :n].T, removal, ONE, ONE, vector_grad, sizes, factors)

@@ -29,8 +29,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from attnlab.attention.ops.loop_math import product, turn
-from attnlab.attention.ops.loops import PRODUCT, Integers, Numbers, called, compiled
+from attnlab.attention.ops.loop_math import times, transpose
+from attnlab.attention.ops.loops import Integers, Numbers, compiled
 
 CHUNK = 16
 """L."""
@@ -43,29 +43,10 @@ gradient of a will be."""
 A, Q, R, E, K, DA, DQ, DR, DE, DK, B, TERMS = range(PLANES)
 PAIRS = 4
 """Tokens x L numbers each of P_e, P_k, M_e, M_k."""
+P, M = 0, 2
+"""Where those of e are; those of k follow."""
 NONE, ALIKE, EACH = range(3)
 """Kinds of decay: none, one for all channels, one for each."""
-
-
-@called("void(float32[:, :], float32[:, :], float32, float32, float32[:, :], int64[::1], float32[::1])")
-def times(
-    left: Numbers, right: Numbers, factor: np.float32, kept: np.float32, out: Numbers, sizes: Integers, factors: Numbers
-) -> None:
-    """Write ``factor left @ right + kept out``, some columns at a time, so that BLAS needs no threads.
-
-    Args:
-        left: R x S.
-        right: S x C.
-        factor: Of the product.
-        kept: Of what ``out`` holds.
-        out: R x C.
-        sizes: Memory for the arguments of BLAS, 8 numbers.
-        factors: The same, 2 numbers.
-    """
-    step = max(1, PRODUCT // (left.shape[0] * left.shape[1]))
-    for column in range(0, right.shape[1], step):
-        last = min(column + step, right.shape[1])
-        product(left, right[:, column:last], factor, kept, out[:, column:last], sizes, factors)
 
 
 @compiled
@@ -159,7 +140,7 @@ def prepare(
     kind: int,
     erases: int,
     writes: int,
-    turned: Numbers,
+    transposed: Numbers,
     sizes: Integers,
     factors: Numbers,
 ) -> int:
@@ -173,7 +154,7 @@ def prepare(
         kind: Of the decays.
         erases: Whether there are r and e.
         writes: Whether there is k beside e, or in its place.
-        turned: Memory for C x L numbers.
+        transposed: Memory for C x L numbers.
         sizes: Memory for the arguments of BLAS, 8 numbers.
         factors: The same, 2 numbers.
 
@@ -192,13 +173,13 @@ def prepare(
     n = last - first
     for which in range(2):
         if writes if which else erases:
-            turn(space[E + which, first:last], turned[:, :n])
-            reads = pairs[which, first:last, :n]
-            times(space[Q, first:last], turned[:, :n], ONE, ZERO, reads, sizes, factors)
+            transpose(space[E + which, first:last], transposed[:, :n])
+            reads = pairs[P + which, first:last, :n]
+            times(space[Q, first:last], transposed[:, :n], ONE, ZERO, reads, sizes, factors)
             keep_earlier(reads, 1)
             if erases:
-                removals = pairs[2 + which, first:last, :n]
-                times(space[R, first:last], turned[:, :n], ONE, ZERO, removals, sizes, factors)
+                removals = pairs[M + which, first:last, :n]
+                times(space[R, first:last], transposed[:, :n], ONE, ZERO, removals, sizes, factors)
                 keep_earlier(removals, 0)
     return last
 
@@ -241,19 +222,19 @@ def advance(
     n, value, change = last - first, values[first:last], changes[first:last]
     if erases:
         if writes:
-            times(pairs[3, first:last, :n], value, -ONE, ZERO, change, sizes, factors)
+            times(pairs[M + 1, first:last, :n], value, -ONE, ZERO, change, sizes, factors)
         else:
             for t in range(n):
                 for j in range(value.shape[1]):
                     change[t, j] = value[t, j]
         times(space[R, first:last], state, -ONE, ONE, change, sizes, factors)
-        solve(pairs[2, first:last, :n], change)
+        solve(pairs[M, first:last, :n], change)
     if reads:
         times(space[Q, first:last], state, ONE, ZERO, out[first:last], sizes, factors)
         if erases:
-            times(pairs[0, first:last, :n], change, ONE, ONE, out[first:last], sizes, factors)
+            times(pairs[P, first:last, :n], change, ONE, ONE, out[first:last], sizes, factors)
         if writes:
-            times(pairs[1, first:last, :n], value, ONE, ONE, out[first:last], sizes, factors)
+            times(pairs[P + 1, first:last, :n], value, ONE, ONE, out[first:last], sizes, factors)
     if erases:
         times(space[E, first:last].T, change, ONE, ONE, state, sizes, factors)
     if writes:

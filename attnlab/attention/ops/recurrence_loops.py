@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnlab.attention.ops.loop_math import turn
-from attnlab.attention.ops.loops import Integers, Numbers, borrowing, compiled, loop
+from attnlab.attention.ops.loop_math import transpose
+from attnlab.attention.ops.loop_memory import borrow, cut, hold
+from attnlab.attention.ops.loops import Integers, Numbers, loop
 from attnlab.attention.ops.recurrence_back import retreat, unscale
 from attnlab.attention.ops.recurrence_chunk import (
     ALIKE,
@@ -44,9 +45,6 @@ SEGMENT = 64
 MEMORY, STRIDES, SIZES, INDICES = "float32[::1]", "int64[:, ::1]", "int64[::1]", "int64[:, :]"
 
 
-borrow = borrowing()
-
-
 class Sizes(NamedTuple):
     """Sizes of all tensors, as the loops take them."""
 
@@ -62,33 +60,6 @@ class Sizes(NamedTuple):
     """Whether k is given; without it k = e."""
     strengths: bool
     """Whether b is given in place of e, which is b r."""
-
-
-@compiled
-def cut(memory: Numbers, shape: tuple[int, ...]) -> tuple[Numbers, Numbers]:
-    """Take an array off the beginning of memory.
-
-    Args:
-        memory: Numbers side by side.
-        shape: That of the array.
-
-    Returns:
-        The array, and the rest of the memory.
-    """
-    size = 1
-    for one in shape:
-        size *= one
-    return memory[:size].reshape(shape), memory[size:]
-
-
-@compiled
-def hold(owner: Numbers) -> None:
-    """Let memory live up to this call, see :func:`attnlab.attention.ops.loops.borrowing`.
-
-    Args:
-        owner: The memory.
-    """
-    owner[0] = ZERO
 
 
 @loop(f"void({INDICES}, {SIZES}, int64, {STRIDES}, {', '.join([MEMORY] * 7)})")
@@ -133,7 +104,7 @@ def forward(
     change, memory = cut(memory, (held, columns))
     out, memory = cut(memory, (held, columns))
     state, memory = cut(memory, (channels, columns))
-    turned, memory = cut(memory, (channels, CHUNK))
+    transposed, memory = cut(memory, (channels, CHUNK))
     for place in range(len(indices)):
         find(at, indices[place, 0], strides, heads)
         state[:] = ZERO
@@ -144,7 +115,7 @@ def forward(
                 first = last
                 if kind != NONE:
                     decay_state(state, space[A, first])
-                last = prepare(space, pairs, first, count, kind, erases, writes, turned, blas, factors)
+                last = prepare(space, pairs, first, count, kind, erases, writes, transposed, blas, factors)
                 advance(state, space, pairs, first, last, value, change, out, kind, erases, writes, 1, blas, factors)
             scatter(out[:count], outputs, at[6] + start * strides[6, 2], strides[6, 2])
     hold(owner)
@@ -208,10 +179,10 @@ def backward(
     value_grad, memory = cut(memory, (held, columns))
     change_grad, memory = cut(memory, (CHUNK, columns))
     square, memory = cut(memory, (CHUNK, CHUNK))
-    turned, memory = cut(memory, (larger, CHUNK))
+    transposed, memory = cut(memory, (larger, CHUNK))
     state, memory = cut(memory, (channels, columns))
     grads, memory = cut(memory, (channels, columns))
-    turned_grads, memory = cut(memory, (columns, channels))
+    transposed_grads, memory = cut(memory, (columns, channels))
     before, memory = cut(memory, (segments, channels, columns))
     states, memory = cut(memory, (held, columns, channels))
     for place in range(len(indices)):
@@ -231,8 +202,8 @@ def backward(
                 if kind != NONE:
                     decay_state(state, space[A, first])
                 if walk >= 0:
-                    turn(state, states[chunks])
-                last = prepare(space, pairs, first, count, kind, erases, writes, turned[:channels], blas, factors)
+                    transpose(state, states[chunks])
+                last = prepare(space, pairs, first, count, kind, erases, writes, transposed[:channels], blas, factors)
                 advance(state, space, pairs, first, last, value, change, out, kind, erases, writes, 0, blas, factors)
                 chunks += 1
                 ends[chunks] = last
@@ -243,7 +214,7 @@ def backward(
                 retreat(
                     grads,
                     states[chunk],
-                    turned_grads,
+                    transposed_grads,
                     space,
                     pairs,
                     ends[chunk],
@@ -256,7 +227,7 @@ def backward(
                     kind,
                     erases,
                     writes,
-                    turned[:columns],
+                    transposed[:columns],
                     square,
                     blas,
                     factors,

@@ -24,11 +24,11 @@ from attnlab.attention.ops.loop_math import (
     ZERO,
     exponential,
     largest,
-    products_with_turned,
-    room_to_turn,
+    room_to_transpose,
     sums_over_keys,
     sums_over_rows,
-    turn,
+    times,
+    transpose,
 )
 from attnlab.attention.ops.looped import Tensors
 from attnlab.attention.ops.loops import Integers, Numbers, compiled, in_threads, loop, rows_of
@@ -139,16 +139,16 @@ def _forward(
     scores, readers = np.empty((rows * near, tokens), np.float32), np.empty((rows * near, channels), np.float32)
     sums, total = np.empty((rows * near, size), np.float32), np.empty(size, np.float32)
     q, other = np.empty((tokens, channels), np.float32), np.empty((tokens, channels), np.float32)
-    second, turned_keys = np.empty((tokens, size), np.float32), room_to_turn(channels, tokens)
+    second, transposed_keys = np.empty((tokens, size), np.float32), room_to_transpose(channels, tokens)
     for b in range(batch):
         for h in range(heads):
             k, v, y = keys[b, h], values[b, h], mixed[b, h]
-            turn(k, turned_keys)
+            transpose(k, transposed_keys)
             q[:], other[:], second[:] = queries[b, h], second_keys[b, h], second_values[b, h]
             for row in range(0, tokens, rows):
                 end = min(row + rows, tokens)
                 count = _pair(q, other, near, row, end, readers, starts)
-                products_with_turned(readers[:count], turned_keys[:, :end], scale, scores[:count, :end], sizes, factors)
+                times(readers[:count], transposed_keys[:, :end], scale, ZERO, scores[:count, :end], sizes, factors)
                 for i in range(end - row):
                     _softmax(scores, starts[i], starts[i + 1], row + i + 1, end)
                 sums_over_keys(scores[:count, :end], v[:end], ONE, ZERO, sums[:count], sizes, factors)
@@ -211,20 +211,20 @@ def _backward(
     dq, dother = np.empty((tokens, channels), np.float32), np.empty((tokens, channels), np.float32)
     g, second = np.empty((tokens, size), np.float32), np.empty((tokens, size), np.float32)
     dsecond = np.empty((tokens, size), np.float32)
-    turned_keys, turned_values = room_to_turn(channels, tokens), room_to_turn(size, tokens)
+    transposed_keys, transposed_values = room_to_transpose(channels, tokens), room_to_transpose(size, tokens)
     for b in range(batch):
         for h in range(heads):
             k, v, dk, dv = keys[b, h], values[b, h], key_grads[b, h], value_grads[b, h]
-            turn(k, turned_keys)
-            turn(v, turned_values)
+            transpose(k, transposed_keys)
+            transpose(v, transposed_values)
             q[:], other[:], second[:], g[:] = queries[b, h], second_keys[b, h], second_values[b, h], grads[b, h]
             dq[:], dother[:], dsecond[:] = ZERO, ZERO, ZERO
             for row in range(0, tokens, rows):
                 end = min(row + rows, tokens)
                 count = _pair(q, other, near, row, end, readers, starts)
                 _pair(g, second, near, row, end, spread, starts)
-                products_with_turned(readers[:count], turned_keys[:, :end], scale, scores[:count, :end], sizes, factors)
-                products_with_turned(spread[:count], turned_values[:, :end], ONE, slopes[:count, :end], sizes, factors)
+                times(readers[:count], transposed_keys[:, :end], scale, ZERO, scores[:count, :end], sizes, factors)
+                times(spread[:count], transposed_values[:, :end], ONE, ZERO, slopes[:count, :end], sizes, factors)
                 for i in range(end - row):
                     shared, allowed = ZERO, row + i + 1
                     _softmax(scores, starts[i], starts[i + 1], allowed, end)

@@ -23,13 +23,13 @@ from attnlab.attention.ops.loop_math import (
     ZERO,
     exponential,
     products_with_keys,
-    products_with_turned,
-    room_to_turn,
+    room_to_transpose,
     rows_of_block,
     softmax_row,
     sums_over_keys,
     sums_over_rows,
-    turn,
+    times,
+    transpose,
 )
 from attnlab.attention.ops.looped import Tensors
 from attnlab.attention.ops.loops import Numbers, compiled, in_threads, loop, rows_of
@@ -254,11 +254,11 @@ def _backward(
     dq, dk, dg = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
     kept, distant, pulled = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
     reached, late, read = np.empty(part, np.float32), np.empty(part, np.float32), np.empty(part, np.float32)
-    held, turned_values = np.empty(channels, np.float32), room_to_turn(values.shape[3], tokens)
+    held, transposed_values = np.empty(channels, np.float32), room_to_transpose(values.shape[3], tokens)
     for b in range(batch):
         for h in range(heads):
             v, g, dv = values[b, h], grads[b, h], value_grads[b, h]
-            turn(v, turned_values)
+            transpose(v, transposed_values)
             for i in range(tokens):
                 for c in range(channels):
                     q[i, c], k[i, c], a[i, c] = queries[b, h, i, c], keys[b, h, i, c], decays[b, h, i, c]
@@ -273,7 +273,7 @@ def _backward(
                     _since(q, a, reached, late, row, end)
                     products_with_keys(late[:count], distant[:row], scale, scores[:count, :row], sizes, factors)
                 _within(q, k, a, scores, held, scale, row, end)
-                products_with_turned(g[row:end], turned_values[:, :end], ONE, slopes[:count, :end], sizes, factors)
+                times(g[row:end], transposed_values[:, :end], ONE, ZERO, slopes[:count, :end], sizes, factors)
                 for i in range(count):
                     allowed, weights, ds = row + i + 1, scores[i], slopes[i]
                     softmax_row(weights, allowed)
