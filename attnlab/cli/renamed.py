@@ -1,4 +1,7 @@
-"""Options of attnlab 0.1: accepted for one more release, each with one line that names the new option."""
+"""Options by another name: those of attnlab 0.1, and what the pages call a setting.
+
+The old ones are accepted for one more release, each with one line that names the new option.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,11 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 }
 """Command -> old option -> new option."""
 
+LEVELS: Mapping[str, str] = {"--level": "--complexity", "--levels": "--complexity"}
+"""What complexity is called in YAML, in Python and in every table -> the option."""
+WITH_LEVELS = frozenset({"audit", "diagnose", "evaluate", "generate", "sample", "sweep", "train"})
+"""Commands that have that option."""
+
 
 def renamed_options(command: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Replace the old options of a command.
@@ -48,6 +56,8 @@ def renamed_options(command: str, words: Sequence[str]) -> tuple[list[str], list
             result += words[index:]
             break
         option, equals, value = word.partition("=")
+        if option in LEVELS and command in WITH_LEVELS:
+            word = f"{LEVELS[option]}{equals}{value}"
         if option in names:
             notes.append(f"{option} is now called {names[option]}.")
             word = f"{names[option]}{equals}{value}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from attnlab.cli.app import MODULES
-from attnlab.cli.renamed import RENAMED, renamed_options
+from attnlab.cli.renamed import LEVELS, RENAMED, WITH_LEVELS, renamed_options
 from attnlab.records import Record
 from tests.cli.conftest import TINY, Command
 from tests.cli.test_options import options
@@ -167,6 +167,13 @@ def test_every_command_with_plugins_accepts_the_old_option() -> None:
     assert {name for name in MODULES if "--plugin" in options(name)} == {
         name for name, names in RENAMED.items() if "--with" in names
     }
+
+
+def test_levels_are_accepted_by_the_word_of_the_tables() -> None:
+    assert {name for name in MODULES if "--complexity" in options(name)} == WITH_LEVELS
+    for word in LEVELS:
+        assert renamed_options("train", [word, "4", f"{word}=8"]) == (["--complexity", "4", "--complexity=8"], [])
+        assert renamed_options("ls", [word, "4"]) == ([word, "4"], [])
 
 
 def test_other_words_stay() -> None:
