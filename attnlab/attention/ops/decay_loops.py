@@ -15,15 +15,7 @@ from typing import final
 import numpy as np
 from torch import Tensor
 
-from attnlab.attention.ops.loop_math import (
-    FOUR,
-    ONE,
-    THREE,
-    ZERO,
-    products_with_keys,
-    sums_over_keys,
-    sums_over_rows,
-)
+from attnlab.attention.ops.loop_math import FOUR, ONE, THREE, ZERO, product
 from attnlab.attention.ops.looped import Tensors
 from attnlab.attention.ops.loops import Numbers, compiled, in_threads, loop, rows_of
 from attnlab.attention.ops.tiles import empty_like_heads
@@ -103,7 +95,6 @@ def _forward(
 ) -> None:
     """Fill ``mixed``."""
     batch, heads, tokens, _ = queries.shape
-    sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
     scores, remaining = np.empty((tokens, tokens), np.float32), np.empty((tokens, tokens), np.float32)
     decay, total = np.empty(tokens, np.float32), ZERO
     for b in range(batch):
@@ -111,7 +102,7 @@ def _forward(
             for i in range(tokens):
                 decay[i] = decays[b, h, i]
             _remaining(decay, remaining)
-            products_with_keys(queries[b, h], keys[b, h], ONE, scores, sizes, factors)
+            product(queries[b, h], keys[b, h].T, ONE, ZERO, scores)
             for i in range(tokens):
                 row, left, total = scores[i], remaining[i], ZERO
                 for j in range(tokens):
@@ -122,7 +113,7 @@ def _forward(
                     inverse = ONE / total if total > least else ZERO
                     for j in range(i + 1):
                         row[j] *= inverse
-            sums_over_keys(scores, values[b, h], ONE, ZERO, mixed[b, h], sizes, factors)
+            product(scores, values[b, h], ONE, ZERO, mixed[b, h])
 
 
 @loop(f"void({', '.join([FOUR] * 8)}, {THREE}, {THREE}, boolean, float32)")
@@ -143,7 +134,6 @@ def _backward(
     """Fill the gradients."""
     batch, heads, tokens, _ = queries.shape
     columns = values.shape[3]
-    sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
     scores, remaining = np.empty((tokens, tokens), np.float32), np.empty((tokens, tokens), np.float32)
     slopes, carried = np.empty((tokens, tokens), np.float32), np.empty(tokens, np.float32)
     decay = np.empty(tokens, np.float32)
@@ -153,8 +143,8 @@ def _backward(
             for i in range(tokens):
                 decay[i] = decays[b, h, i]
             _remaining(decay, remaining)
-            products_with_keys(queries[b, h], keys[b, h], ONE, scores, sizes, factors)
-            products_with_keys(g, values[b, h], ONE, slopes, sizes, factors)
+            product(queries[b, h], keys[b, h].T, ONE, ZERO, scores)
+            product(g, values[b, h].T, ONE, ZERO, slopes)
             carried[:] = ZERO
             for i in range(tokens - 1, -1, -1):
                 row, left, slope, inverse, shared = scores[i], remaining[i], slopes[i], ONE, ZERO
@@ -179,6 +169,6 @@ def _backward(
                         gradient += carried[j] * before[j]
                         carried[j] *= factor
                 decay_grads[b, h, i] = gradient
-            sums_over_rows(scores, g, ONE, ZERO, value_grads[b, h], sizes, factors)
-            sums_over_rows(slopes, queries[b, h], ONE, ZERO, key_grads[b, h], sizes, factors)
-            sums_over_keys(slopes, keys[b, h], ONE, ZERO, query_grads[b, h], sizes, factors)
+            product(scores.T, g, ONE, ZERO, value_grads[b, h])
+            product(slopes.T, queries[b, h], ONE, ZERO, key_grads[b, h])
+            product(slopes, keys[b, h], ONE, ZERO, query_grads[b, h])

@@ -14,21 +14,10 @@ from typing import final
 import numpy as np
 from torch import Tensor
 
-from attnlab.attention.ops.loop_math import (
-    FOUR,
-    ONE,
-    THREE,
-    ZERO,
-    room_to_transpose,
-    rows_of_block,
-    softmax_row,
-    sums_over_keys,
-    sums_over_rows,
-    times,
-    transpose,
-)
+from attnlab.attention.ops.loop_math import FOUR, ONE, THREE, ZERO, product, room_to_transpose, softmax_row
 from attnlab.attention.ops.looped import Tensors
 from attnlab.attention.ops.loops import Numbers, in_threads, loop, rows_of
+from attnlab.attention.ops.small_transposes import transpose
 from attnlab.attention.ops.tiles import empty_like_heads
 
 ROWS = 16
@@ -78,7 +67,7 @@ class ErasedLoops:
 
 def _numbers(keys: Tensor, values: Tensor) -> tuple[np.float32, int]:
     """The factor on the products, and the rows of a block."""
-    return np.float32(1 / math.sqrt(keys.shape[-1])), min(ROWS, rows_of_block(keys, values))
+    return np.float32(1 / math.sqrt(keys.shape[-1])), ROWS
 
 
 @loop(f"void({', '.join([FOUR] * 4 + [THREE])}, float32, int64)")
@@ -94,7 +83,6 @@ def _forward(
     """Fill ``erased``."""
     batch, heads, tokens, channels = keys.shape
     size = values.shape[3]
-    sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
     scores, own = np.empty((rows, tokens), np.float32), np.empty((rows, size), np.float32)
     transposed_keys = room_to_transpose(channels, tokens)
     for b in range(batch):
@@ -104,7 +92,7 @@ def _forward(
             for row in range(0, tokens, rows):
                 end = min(row + rows, tokens)
                 count = end - row
-                times(w[row:end], transposed_keys[:, :end], scale, ZERO, scores[:count, :end], sizes, factors)
+                product(w[row:end], transposed_keys[:, :end], scale, ZERO, scores[:count, :end])
                 for i in range(count):
                     weights, strength = scores[i], strengths[b, h, row + i]
                     softmax_row(weights, row + i)
@@ -113,7 +101,7 @@ def _forward(
                     for d in range(size):
                         own[i, d] = v[row + i, d]
                 if row > 0:
-                    sums_over_keys(scores[:count, :row], u[:row], -ONE, ONE, own[:count], sizes, factors)
+                    product(scores[:count, :row], u[:row], -ONE, ONE, own[:count])
                 for i in range(count):
                     for j in range(i):
                         weight = scores[i, row + j]
@@ -140,7 +128,6 @@ def _backward(
     """Fill the gradients, and add to those of the keys."""
     batch, heads, tokens, channels = keys.shape
     size = erased.shape[3]
-    sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
     scores, slopes = np.empty((rows, tokens), np.float32), np.empty((rows, tokens), np.float32)
     g, erasing = np.empty((tokens, size), np.float32), np.empty((rows, tokens), np.float32)
     transposed_keys, transposed_erased = room_to_transpose(channels, tokens), room_to_transpose(size, tokens)
@@ -156,7 +143,7 @@ def _backward(
             for row in range((tokens - 1) // rows * rows, -1, -rows):
                 end = min(row + rows, tokens)
                 count = end - row
-                times(w[row:end], transposed_keys[:, :end], scale, ZERO, scores[:count, :end], sizes, factors)
+                product(w[row:end], transposed_keys[:, :end], scale, ZERO, scores[:count, :end])
                 for i in range(count):
                     weights, shares, strength = scores[i], erasing[i], strengths[b, h, row + i]
                     softmax_row(weights, row + i)
@@ -170,8 +157,8 @@ def _backward(
                     for d in range(size):
                         dv[row + i, d] = g[row + i, d]
                 if row > 0:
-                    sums_over_rows(erasing[:count, :row], g[row:end], -ONE, ONE, g[:row], sizes, factors)
-                times(g[row:end], transposed_erased[:, :end], -ONE, ZERO, slopes[:count, :end], sizes, factors)
+                    product(erasing[:count, :row].T, g[row:end], -ONE, ONE, g[:row])
+                product(g[row:end], transposed_erased[:, :end], -ONE, ZERO, slopes[:count, :end])
                 for i in range(count):
                     weights, ds, total, strength = scores[i], slopes[i], ZERO, strengths[b, h, row + i]
                     for j in range(row + i):
@@ -181,5 +168,5 @@ def _backward(
                         ds[j] = strength * weights[j] * (ds[j] - total)
                     for j in range(row + i, end):
                         ds[j] = ZERO
-                sums_over_keys(slopes[:count, :end], k[:end], scale, ZERO, dw[row:end], sizes, factors)
-                sums_over_rows(slopes[:count, :end], w[row:end], scale, ONE, dk[:end], sizes, factors)
+                product(slopes[:count, :end], k[:end], scale, ZERO, dw[row:end])
+                product(slopes[:count, :end].T, w[row:end], scale, ONE, dk[:end])

@@ -1,7 +1,7 @@
 """Loops compiled by numba, where it is installed: all that is done to scores while they lie in the cache of a core.
 
 Torch makes one pass over memory for each operation on the scores of a block. A compiled loop makes one pass for all of
-them, between products by the BLAS that scipy brings. Numba is the optional extra ``fast``; without it, and for all but
+them, between products of small matrices. Numba is the optional extra ``fast``; without it, and for all but
 float32 on a CPU, torch's operations compute the same numbers but for their rounding.
 
 The first call compiles a loop, for seconds; the machine code is kept on disk for later processes where that is
@@ -34,8 +34,6 @@ Integers = NDArray[np.int64]
 
 REASSOCIATED = frozenset({"reassoc", "contract", "arcp", "nsz"})
 """What the compiler may assume of floating-point numbers: sums in any order. NaN and infinity keep their meaning."""
-PRODUCT = 2**18
-"""Most multiplications of one product: above it OpenBLAS uses threads of its own."""
 SHARE = 2**22
 """Least multiplications for which a further thread is used, about 0.1 ms."""
 
@@ -270,49 +268,3 @@ def sources() -> str:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
-
-
-def sgemm() -> Any:
-    """Get BLAS's product of float32 matrices, to be called by a compiled function with addresses as integers.
-
-    Returns:
-        The function as scipy gives it to Cython; None where no loop can be compiled.
-    """
-    if not works():
-        return None
-    from llvmlite import binding
-    from numba import types
-    from numba.extending import get_cython_function_address
-
-    name = "attnlab_sgemm"  # a name and no address, or the machine code could not be kept on disk
-    binding.add_symbol(name, get_cython_function_address("scipy.linalg.cython_blas", "sgemm"))
-    return types.ExternalFunction(name, types.void(*[types.uintp] * 13))
-
-
-def borrowing() -> Any:
-    """Get a function that views an array without counting its references, to be called by compiled functions.
-
-    A view of an array counts one more reference, by an atomic operation that takes as long as dozens of numbers. What
-    the function returns counts none, and neither do views of it. The array must live until its views are used no more:
-    a loop that makes one calls :func:`attnlab.attention.ops.loop_memory.hold` with it at its end.
-
-    Returns:
-        The function; None where no loop can be compiled.
-    """
-    if not works():
-        return None
-    from numba.core import cgutils
-    from numba.extending import intrinsic
-    from numba.np.arrayobj import make_array
-
-    @intrinsic
-    def borrow(context: Any, array: Any) -> tuple[Any, Callable[..., Any]]:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            view = make_array(signature.return_type)(context, builder, args[0])
-            view.meminfo = cgutils.get_null_value(view.meminfo.type)
-            view.parent = cgutils.get_null_value(view.parent.type)
-            return view._getvalue()
-
-        return array(array), generate
-
-    return borrow

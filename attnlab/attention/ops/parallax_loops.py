@@ -16,20 +16,10 @@ from typing import final
 import numpy as np
 from torch import Tensor
 
-from attnlab.attention.ops.loop_math import (
-    FOUR,
-    ONE,
-    ZERO,
-    room_to_transpose,
-    rows_of_block,
-    softmax_row,
-    sums_over_keys,
-    sums_over_rows,
-    times,
-    transpose,
-)
+from attnlab.attention.ops.loop_math import FOUR, ONE, ROWS, ZERO, product, room_to_transpose, softmax_row
 from attnlab.attention.ops.looped import Tensors
 from attnlab.attention.ops.loops import Numbers, in_threads, loop, rows_of
+from attnlab.attention.ops.small_transposes import transpose
 from attnlab.attention.ops.tiles import empty_like_heads
 
 
@@ -49,7 +39,7 @@ class ParallaxLoops:
         queries, _, _, values = tensors
         mixed = empty_like_heads(values)
         arrays = [*map(rows_of, (*tensors, mixed))]
-        numbers = np.float32(1 / math.sqrt(queries.shape[-1])), rows_of_block(queries, values)
+        numbers = np.float32(1 / math.sqrt(queries.shape[-1])), ROWS
         in_threads(_forward, arrays, 2 * queries.numel() * queries.shape[-2], *numbers)
         return mixed
 
@@ -72,7 +62,7 @@ class ParallaxLoops:
             empty_like_heads(values).zero_(),
         )
         arrays = [*map(rows_of, (*tensors, grad, *results))]
-        numbers = np.float32(1 / math.sqrt(queries.shape[-1])), rows_of_block(queries, values)
+        numbers = np.float32(1 / math.sqrt(queries.shape[-1])), ROWS
         in_threads(_backward, arrays, 4 * queries.numel() * queries.shape[-2], *numbers)
         return results
 
@@ -89,7 +79,6 @@ def _forward(
 ) -> None:
     """Fill ``mixed``."""
     batch, heads, tokens, channels = queries.shape
-    sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
     scores, products = np.empty((rows, tokens), np.float32), np.empty((rows, tokens), np.float32)
     transposed_keys = room_to_transpose(channels, tokens)
     for b in range(batch):
@@ -99,8 +88,8 @@ def _forward(
             for row in range(0, tokens, rows):
                 end = min(row + rows, tokens)
                 count = end - row
-                times(q[row:end], transposed_keys[:, :end], scale, ZERO, scores[:count, :end], sizes, factors)
-                times(r[row:end], transposed_keys[:, :end], ONE, ZERO, products[:count, :end], sizes, factors)
+                product(q[row:end], transposed_keys[:, :end], scale, ZERO, scores[:count, :end])
+                product(r[row:end], transposed_keys[:, :end], ONE, ZERO, products[:count, :end])
                 for i in range(count):
                     allowed, weights, t, mean = row + i + 1, scores[i], products[i], ZERO
                     softmax_row(weights, allowed)
@@ -111,7 +100,7 @@ def _forward(
                         weights[j] *= mean - t[j]
                     for j in range(allowed, end):
                         weights[j] = ZERO
-                sums_over_keys(scores[:count, :end], v[:end], ONE, ZERO, y[row:end], sizes, factors)
+                product(scores[:count, :end], v[:end], ONE, ZERO, y[row:end])
 
 
 @loop(f"void({', '.join([FOUR] * 9)}, float32, int64)")
@@ -130,7 +119,6 @@ def _backward(
 ) -> None:
     """Fill the gradients of queries and second queries, and add to those of keys and values."""
     batch, heads, tokens, channels = queries.shape
-    sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
     scores, products = np.empty((rows, tokens), np.float32), np.empty((rows, tokens), np.float32)
     slants = np.empty((rows, tokens), np.float32)
     transposed_keys, transposed_values = room_to_transpose(channels, tokens), room_to_transpose(values.shape[3], tokens)
@@ -143,9 +131,9 @@ def _backward(
             for row in range(0, tokens, rows):
                 end = min(row + rows, tokens)
                 count = end - row
-                times(q[row:end], transposed_keys[:, :end], scale, ZERO, scores[:count, :end], sizes, factors)
-                times(r[row:end], transposed_keys[:, :end], ONE, ZERO, products[:count, :end], sizes, factors)
-                times(g[row:end], transposed_values[:, :end], ONE, ZERO, slants[:count, :end], sizes, factors)
+                product(q[row:end], transposed_keys[:, :end], scale, ZERO, scores[:count, :end])
+                product(r[row:end], transposed_keys[:, :end], ONE, ZERO, products[:count, :end])
+                product(g[row:end], transposed_values[:, :end], ONE, ZERO, slants[:count, :end])
                 for i in range(count):
                     allowed, weights, t, c = row + i + 1, scores[i], products[i], slants[i]
                     mean, m, shared = ZERO, ZERO, ZERO
@@ -157,16 +145,16 @@ def _backward(
                     for j in range(allowed):
                         shared += weights[j] * (c[j] * (mean - t[j]) + m * t[j])
                     for j in range(allowed):
-                        p, product, slant = weights[j], t[j], c[j]
-                        factor = mean - product
+                        p, read, slant = weights[j], t[j], c[j]
+                        factor = mean - read
                         weights[j] = p * factor
                         t[j] = p * (m - slant)
-                        c[j] = p * (slant * factor + m * product - shared)
+                        c[j] = p * (slant * factor + m * read - shared)
                     for j in range(allowed, end):
                         weights[j] = t[j] = c[j] = ZERO
                 weights, t, c = scores[:count, :end], products[:count, :end], slants[:count, :end]
-                sums_over_rows(weights, g[row:end], ONE, ONE, dv[:end], sizes, factors)
-                sums_over_rows(t, r[row:end], ONE, ONE, dk[:end], sizes, factors)
-                sums_over_rows(c, q[row:end], scale, ONE, dk[:end], sizes, factors)
-                sums_over_keys(t, k[:end], ONE, ZERO, dr[row:end], sizes, factors)
-                sums_over_keys(c, k[:end], scale, ZERO, dq[row:end], sizes, factors)
+                product(weights.T, g[row:end], ONE, ONE, dv[:end])
+                product(t.T, r[row:end], ONE, ONE, dk[:end])
+                product(c.T, q[row:end], scale, ONE, dk[:end])
+                product(t, k[:end], ONE, ZERO, dr[row:end])
+                product(c, k[:end], scale, ZERO, dq[row:end])

@@ -12,12 +12,16 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from attnlab.attention.ops.loop_math import FOUR, ONE, THREE, TWO, ZERO, product, room_to_transpose, transpose
-from attnlab.attention.ops.loops import PRODUCT, Numbers, in_threads, loop, rows_of
+from attnlab.attention.ops.loop_math import FOUR, ONE, THREE, TWO, ZERO, product, room_to_transpose
+from attnlab.attention.ops.loop_memory import row_of
+from attnlab.attention.ops.loops import Numbers, compiled, in_threads, loop, rows_of
+from attnlab.attention.ops.small_transposes import transpose
 from attnlab.attention.ops.tiles import empty_like_heads
 
 KEYS = 64
 """Keys of a block."""
+VECTOR = 16
+"""Numbers of the widest vector of a processor."""
 
 
 def forward(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -34,7 +38,7 @@ def forward(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> tupl
     """
     mixed, totals = empty_like_heads(values), queries.new_empty(*queries.shape[:-1], 1)
     arrays = [*map(rows_of, (queries, keys, values, mixed)), totals[..., 0].numpy()]
-    in_threads(_forward, arrays, queries.numel() * queries.shape[-2], np.float32(scale), _rows(queries, values))
+    in_threads(_forward, arrays, queries.numel() * queries.shape[-2], np.float32(scale), _rows(queries))
     return mixed, totals
 
 
@@ -57,14 +61,43 @@ def backward(
     """
     results = empty_like_heads(queries), empty_like_heads(keys).zero_(), empty_like_heads(values).zero_()
     arrays = [*map(rows_of, (queries, keys, values, mixed, grad, *results)), totals[..., 0].numpy()]
-    in_threads(_backward, arrays, queries.numel() * queries.shape[-2], np.float32(scale), _rows(queries, values))
+    in_threads(_backward, arrays, queries.numel() * queries.shape[-2], np.float32(scale), _rows(queries))
     return results
 
 
-def _rows(queries: Tensor, values: Tensor) -> int:
+def _rows(queries: Tensor) -> int:
     """Queries of a block: few where the sequence is short, so that blocks above the diagonal are left out."""
-    most = PRODUCT // (KEYS * max(queries.shape[-1], values.shape[-1]))
-    return max(1, min(16 if queries.shape[-2] <= KEYS else 32, most))
+    return 16 if queries.shape[-2] <= KEYS else 32
+
+
+@compiled
+def block(memory: Numbers, rows: int, columns: int) -> Numbers:
+    """View memory as a block of scores whose rows have whole vectors of numbers, so that no loop has a rest.
+
+    Args:
+        memory: R x ``KEYS`` numbers at least.
+        rows: R.
+        columns: At most ``KEYS``.
+
+    Returns:
+        R x at least the columns.
+    """
+    width = (columns + VECTOR - 1) // VECTOR * VECTOR
+    return memory[: rows * width].reshape(rows, width)
+
+
+@compiled
+def clear(scores: Numbers, allowed: int) -> None:
+    """Set the scores of later keys to zero, of which the weight is zero.
+
+    Args:
+        scores: A block.
+        allowed: How many the first row may see of its keys; each further row sees one more.
+    """
+    columns = scores.shape[1]
+    for i in range(len(scores)):
+        for j in range(max(allowed + i, 0), columns):
+            scores[i, j] = ZERO
 
 
 @loop(f"void({FOUR}, {FOUR}, {FOUR}, {FOUR}, {THREE}, float32, int64)")
@@ -74,7 +107,7 @@ def _forward(
     """Fill ``mixed`` and ``totals``."""
     batch, heads, tokens, channels = queries.shape
     transposed_keys = room_to_transpose(channels, tokens)
-    sizes, factors, scores = np.empty(8, np.int64), np.empty(2, np.float32), np.empty((rows, KEYS), np.float32)
+    scores = np.empty(rows * KEYS, np.float32)
     for b in range(batch):
         for h in range(heads):
             q, k, v, y, n = queries[b, h], keys[b, h], values[b, h], mixed[b, h], totals[b, h]
@@ -83,24 +116,23 @@ def _forward(
                 end = min(row + rows, tokens)
                 for key in range(0, end, KEYS):
                     last = min(key + KEYS, end)
-                    z = scores[: end - row, : last - key]
-                    product(q[row:end], transposed_keys[:, key:last], scale, ZERO, z, sizes, factors)
+                    z = block(scores, end - row, last - key)
+                    product(q[row:end], transposed_keys[:, key:last], scale, ZERO, z[:, : last - key])
+                    clear(z, row + 1 - key)
+                    weights = z.reshape(z.size)
+                    for place in range(len(weights)):
+                        square = weights[place] * weights[place]
+                        weights[place] = square / (ONE + square)
                     for i in range(end - row):
-                        allowed = min(max(row + i + 1 - key, 0), last - key)
-                        weights, total = z[i], ZERO
-                        for j in range(allowed):
-                            square = weights[j] * weights[j]
-                            f = square / (ONE + square)
-                            weights[j] = f
-                            total += f
-                        for j in range(allowed, last - key):
-                            weights[j] = ZERO
+                        total, numbers = ZERO, z[i]
+                        for j in range(len(numbers)):
+                            total += numbers[j]
                         n[row + i] = total if key == 0 else n[row + i] + total
-                    product(z, v[key:last], ONE, ZERO if key == 0 else ONE, y[row:end], sizes, factors)
+                    product(z[:, : last - key], v[key:last], ONE, ZERO if key == 0 else ONE, y[row:end])
                 for i in range(row, end):
-                    inverse = ONE / n[i]
-                    for d in range(y.shape[1]):
-                        y[i, d] *= inverse
+                    inverse, sums = ONE / n[i], row_of(y, i)
+                    for d in range(len(sums)):
+                        sums[d] *= inverse
             for d in range(y.shape[1]):
                 y[0, d] = v[0, d]  # a single weight is exactly one
 
@@ -119,44 +151,49 @@ def _backward(
     scale: np.float32,
     rows: int,
 ) -> None:
-    """Fill the gradients of the queries, and add to those of keys and values."""
+    """Fill the gradients of the queries, and add to those of keys and values.
+
+    What is common to a row is one more channel of the gradients, minus one times one of the values.
+    """
     batch, heads, tokens, channels = queries.shape
-    transposed_keys, transposed_values = room_to_transpose(channels, tokens), room_to_transpose(values.shape[3], tokens)
-    sizes, factors, common = np.empty(8, np.int64), np.empty(2, np.float32), np.empty(rows, np.float32)
-    scores, slopes = np.empty((rows, KEYS), np.float32), np.empty((rows, KEYS), np.float32)
-    divided = np.empty((rows, values.shape[3]), np.float32)
+    inner = values.shape[3]
+    transposed_keys, transposed_values = room_to_transpose(channels, tokens), room_to_transpose(inner + 1, tokens)
+    scores, slopes = np.empty(rows * KEYS, np.float32), np.empty(rows * KEYS, np.float32)
+    divided = np.empty((rows, inner + 1), np.float32)
     for b in range(batch):
         for h in range(heads):
             q, k, v, y, n = queries[b, h], keys[b, h], values[b, h], mixed[b, h], totals[b, h]
             dq, dk, dv = query_grads[b, h], key_grads[b, h], value_grads[b, h]
             transpose(k, transposed_keys)
-            transpose(v, transposed_values)
+            transpose(v, transposed_values[:inner])
+            transposed_values[inner, :] = ONE
             for row in range(0, tokens, rows):
                 end = min(row + rows, tokens)
                 g = divided[: end - row]
                 for i in range(end - row):
                     inverse, total = ONE / n[row + i], ZERO
-                    for d in range(g.shape[1]):
-                        number = grads[b, h, row + i, d] * inverse
-                        g[i, d] = number
-                        total += number * y[row + i, d]
-                    common[i] = total
+                    one, sums, numbers = row_of(grads[b, h], row + i), row_of(y, row + i), g[i]
+                    for d in range(inner):
+                        numbers[d] = one[d] * inverse
+                        total += one[d] * sums[d]
+                    numbers[inner] = -total * inverse
                 for key in range(0, end, KEYS):
                     last = min(key + KEYS, end)
-                    z, dz = scores[: end - row, : last - key], slopes[: end - row, : last - key]
-                    product(q[row:end], transposed_keys[:, key:last], scale, ZERO, z, sizes, factors)
-                    product(g, transposed_values[:, key:last], ONE, ZERO, dz, sizes, factors)
-                    for i in range(end - row):
-                        allowed = min(max(row + i + 1 - key, 0), last - key)
-                        weights, derivatives, shared = z[i], dz[i], common[i]
-                        for j in range(allowed):
-                            x = weights[j]
-                            share = ONE / (ONE + x * x)
-                            slope = x * share
-                            weights[j] = x * slope
-                            derivatives[j] = (derivatives[j] - shared) * share * slope
-                        for j in range(allowed, last - key):
-                            weights[j] = derivatives[j] = ZERO
-                    product(z.T, g, ONE, ONE, dv[key:last], sizes, factors)
-                    product(dz.T, q[row:end], TWO * scale, ONE, dk[key:last], sizes, factors)
-                    product(dz, k[key:last], TWO * scale, ZERO if key == 0 else ONE, dq[row:end], sizes, factors)
+                    z, dz = block(scores, end - row, last - key), block(slopes, end - row, last - key)
+                    product(q[row:end], transposed_keys[:, key:last], scale, ZERO, z[:, : last - key])
+                    product(g, transposed_values[:, key:last], ONE, ZERO, dz[:, : last - key])
+                    clear(z, row + 1 - key)
+                    clear(dz, row + 1 - key)
+                    if row == key == 0:
+                        dz[0, 0] = ZERO  # a single weight is one whatever its score is
+                    weights, derivatives = z.reshape(z.size), dz.reshape(dz.size)
+                    for place in range(len(weights)):
+                        x = weights[place]
+                        share = ONE / (ONE + x * x)
+                        slope = x * share
+                        weights[place] = x * slope
+                        derivatives[place] *= share * slope
+                    z, dz = z[:, : last - key], dz[:, : last - key]
+                    product(z.T, g[:, :inner], ONE, ONE, dv[key:last])
+                    product(dz.T, q[row:end], TWO * scale, ONE, dk[key:last])
+                    product(dz, k[key:last], TWO * scale, ZERO if key == 0 else ONE, dq[row:end])

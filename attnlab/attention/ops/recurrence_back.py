@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from attnlab.attention.ops.loop_math import times, transpose
-from attnlab.attention.ops.loops import Integers, Numbers, compiled
+from attnlab.attention.ops.loop_math import product
+from attnlab.attention.ops.loops import Numbers, compiled
 from attnlab.attention.ops.recurrence_chunk import (
     DA,
     DE,
@@ -32,6 +32,7 @@ from attnlab.attention.ops.recurrence_chunk import (
     multiply,
     solve_back,
 )
+from attnlab.attention.ops.small_transposes import transpose
 
 
 @compiled
@@ -53,8 +54,6 @@ def retreat(
     writes: int,
     transposed: Numbers,
     square: Numbers,
-    sizes: Integers,
-    factors: Numbers,
 ) -> None:
     """Turn the gradient of the state after a chunk into that of the state before it, and write those of its vectors.
 
@@ -76,25 +75,23 @@ def retreat(
         writes: Whether there is k beside e, or in its place.
         transposed: Memory for V x L numbers.
         square: Memory for L x L numbers.
-        sizes: Memory for the arguments of BLAS, 8 numbers.
-        factors: The same, 2 numbers.
     """
     n, out_grad, value_grad = last - first, out_grads[first:last], value_grads[first:last]
     query, removal, change_grad = space[Q, first:last], space[R, first:last], change_grads[:n]
     if kind != NONE:
         decay_state(grads, space[B, last - 1])
     transpose(grads, transposed_grads)
-    times(out_grad, transposed_state, ONE, ZERO, space[DQ, first:last], sizes, factors)
+    product(out_grad, transposed_state, ONE, ZERO, space[DQ, first:last])
     if erases:
-        times(pairs[P, first:last, :n].T, out_grad, ONE, ZERO, change_grad, sizes, factors)
-        times(space[E, first:last], grads, ONE, ONE, change_grad, sizes, factors)
+        product(pairs[P, first:last, :n].T, out_grad, ONE, ZERO, change_grad)
+        product(space[E, first:last], grads, ONE, ONE, change_grad)
         solve_back(pairs[M, first:last, :n], change_grad)
-        times(change_grad, transposed_state, -ONE, ZERO, space[DR, first:last], sizes, factors)
+        product(change_grad, transposed_state, -ONE, ZERO, space[DR, first:last])
     if writes:
-        times(pairs[P + 1, first:last, :n].T, out_grad, ONE, ZERO, value_grad, sizes, factors)
-        times(space[K, first:last], grads, ONE, ONE, value_grad, sizes, factors)
+        product(pairs[P + 1, first:last, :n].T, out_grad, ONE, ZERO, value_grad)
+        product(space[K, first:last], grads, ONE, ONE, value_grad)
         if erases:
-            times(pairs[M + 1, first:last, :n].T, change_grad, -ONE, ONE, value_grad, sizes, factors)
+            product(pairs[M + 1, first:last, :n].T, change_grad, -ONE, ONE, value_grad)
     else:
         for t in range(n):
             for j in range(value_grad.shape[1]):
@@ -103,20 +100,20 @@ def retreat(
         if writes if which else erases:
             written = (values if which else changes)[first:last]
             vector, vector_grad = space[E + which, first:last], space[DE + which, first:last]
-            times(written, transposed_grads, ONE, ZERO, vector_grad, sizes, factors)
+            product(written, transposed_grads, ONE, ZERO, vector_grad)
             transpose(written, transposed[:, :n])
-            times(out_grad, transposed[:, :n], ONE, ZERO, square[:n, :n], sizes, factors)
+            product(out_grad, transposed[:, :n], ONE, ZERO, square[:n, :n])
             keep_earlier(square[:n, :n], 1)
-            times(square[:n, :n], vector, ONE, ONE, space[DQ, first:last], sizes, factors)
-            times(square[:n, :n].T, query, ONE, ONE, vector_grad, sizes, factors)
+            product(square[:n, :n], vector, ONE, ONE, space[DQ, first:last])
+            product(square[:n, :n].T, query, ONE, ONE, vector_grad)
             if erases:
-                times(change_grad, transposed[:, :n], -ONE, ZERO, square[:n, :n], sizes, factors)
+                product(change_grad, transposed[:, :n], -ONE, ZERO, square[:n, :n])
                 keep_earlier(square[:n, :n], 0)
-                times(square[:n, :n], vector, ONE, ONE, space[DR, first:last], sizes, factors)
-                times(square[:n, :n].T, removal, ONE, ONE, vector_grad, sizes, factors)
-    times(query.T, out_grad, ONE, ONE, grads, sizes, factors)
+                product(square[:n, :n], vector, ONE, ONE, space[DR, first:last])
+                product(square[:n, :n].T, removal, ONE, ONE, vector_grad)
+    product(query.T, out_grad, ONE, ONE, grads)
     if erases:
-        times(removal.T, change_grad, -ONE, ONE, grads, sizes, factors)
+        product(removal.T, change_grad, -ONE, ONE, grads)
     if kind != NONE:
         decay_state(grads, space[A, first])
 

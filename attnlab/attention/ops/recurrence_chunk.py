@@ -29,8 +29,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from attnlab.attention.ops.loop_math import times, transpose
-from attnlab.attention.ops.loops import Integers, Numbers, compiled
+from attnlab.attention.ops.loop_math import product
+from attnlab.attention.ops.loops import Numbers, compiled
+from attnlab.attention.ops.small_transposes import transpose
 
 CHUNK = 16
 """L."""
@@ -141,8 +142,6 @@ def prepare(
     erases: int,
     writes: int,
     transposed: Numbers,
-    sizes: Integers,
-    factors: Numbers,
 ) -> int:
     """Begin a chunk: scale its vectors, and write P and M.
 
@@ -155,8 +154,6 @@ def prepare(
         erases: Whether there are r and e.
         writes: Whether there is k beside e, or in its place.
         transposed: Memory for C x L numbers.
-        sizes: Memory for the arguments of BLAS, 8 numbers.
-        factors: The same, 2 numbers.
 
     Returns:
         The end of its last token.
@@ -175,11 +172,11 @@ def prepare(
         if writes if which else erases:
             transpose(space[E + which, first:last], transposed[:, :n])
             reads = pairs[P + which, first:last, :n]
-            times(space[Q, first:last], transposed[:, :n], ONE, ZERO, reads, sizes, factors)
+            product(space[Q, first:last], transposed[:, :n], ONE, ZERO, reads)
             keep_earlier(reads, 1)
             if erases:
                 removals = pairs[M + which, first:last, :n]
-                times(space[R, first:last], transposed[:, :n], ONE, ZERO, removals, sizes, factors)
+                product(space[R, first:last], transposed[:, :n], ONE, ZERO, removals)
                 keep_earlier(removals, 0)
     return last
 
@@ -198,8 +195,6 @@ def advance(
     erases: int,
     writes: int,
     reads: int,
-    sizes: Integers,
-    factors: Numbers,
 ) -> None:
     """Turn S into that of the next chunk, but for the decay of its first token, and write D and O.
 
@@ -216,29 +211,27 @@ def advance(
         erases: Whether there are r and e.
         writes: Whether there is k beside e, or in its place.
         reads: Whether O is written.
-        sizes: Memory for the arguments of BLAS, 8 numbers.
-        factors: The same, 2 numbers.
     """
     n, value, change = last - first, values[first:last], changes[first:last]
     if erases:
         if writes:
-            times(pairs[M + 1, first:last, :n], value, -ONE, ZERO, change, sizes, factors)
+            product(pairs[M + 1, first:last, :n], value, -ONE, ZERO, change)
         else:
             for t in range(n):
                 for j in range(value.shape[1]):
                     change[t, j] = value[t, j]
-        times(space[R, first:last], state, -ONE, ONE, change, sizes, factors)
+        product(space[R, first:last], state, -ONE, ONE, change)
         solve(pairs[M, first:last, :n], change)
     if reads:
-        times(space[Q, first:last], state, ONE, ZERO, out[first:last], sizes, factors)
+        product(space[Q, first:last], state, ONE, ZERO, out[first:last])
         if erases:
-            times(pairs[P, first:last, :n], change, ONE, ONE, out[first:last], sizes, factors)
+            product(pairs[P, first:last, :n], change, ONE, ONE, out[first:last])
         if writes:
-            times(pairs[P + 1, first:last, :n], value, ONE, ONE, out[first:last], sizes, factors)
+            product(pairs[P + 1, first:last, :n], value, ONE, ONE, out[first:last])
     if erases:
-        times(space[E, first:last].T, change, ONE, ONE, state, sizes, factors)
+        product(space[E, first:last].T, change, ONE, ONE, state)
     if writes:
-        times(space[K, first:last].T, value, ONE, ONE, state, sizes, factors)
+        product(space[K, first:last].T, value, ONE, ONE, state)
     if kind != NONE:
         decay_state(state, space[B, last - 1])
 

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnlab.attention.ops.loop_math import transpose
 from attnlab.attention.ops.loop_memory import borrow, cut, hold
 from attnlab.attention.ops.loops import Integers, Numbers, loop
 from attnlab.attention.ops.recurrence_back import retreat, unscale
@@ -39,6 +38,7 @@ from attnlab.attention.ops.recurrence_chunk import (
     prepare,
 )
 from attnlab.attention.ops.recurrence_rows import add_up, find, gather, load, scatter, share
+from attnlab.attention.ops.small_transposes import transpose
 
 SEGMENT = 64
 """Tokens of which the states are held at a time on the way back, at least."""
@@ -94,7 +94,7 @@ def forward(
     heads, tokens, channels, columns, numbers = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
     kind, erases, writes = NONE if numbers == 0 else ALIKE if numbers == 1 else EACH, sizes[5], sizes[6]
     held, inputs = min(segment, tokens), (queries, removals, erasures, keys, decays, values)
-    at, blas, factors = np.empty(7, np.int64), np.empty(8, np.int64), np.empty(2, np.float32)
+    at = np.empty(7, np.int64)
     sides = PLANES * channels + PAIRS * CHUNK + 3 * columns
     owner = np.empty(held * sides + channels * (columns + CHUNK), np.float32)
     memory = borrow(owner)
@@ -115,8 +115,8 @@ def forward(
                 first = last
                 if kind != NONE:
                     decay_state(state, space[A, first])
-                last = prepare(space, pairs, first, count, kind, erases, writes, transposed, blas, factors)
-                advance(state, space, pairs, first, last, value, change, out, kind, erases, writes, 1, blas, factors)
+                last = prepare(space, pairs, first, count, kind, erases, writes, transposed)
+                advance(state, space, pairs, first, last, value, change, out, kind, erases, writes, 1)
             scatter(out[:count], outputs, at[6] + start * strides[6, 2], strides[6, 2])
     hold(owner)
 
@@ -166,7 +166,7 @@ def backward(
     kind, erases, writes = NONE if numbers == 0 else ALIKE if numbers == 1 else EACH, sizes[5], sizes[6]
     step, segments, held = strides[:, 2], (tokens + segment - 1) // segment, min(segment, tokens)
     inputs, larger = (queries, removals, erasures, keys, decays, values), max(channels, columns)
-    at, blas, factors = np.empty(13, np.int64), np.empty(8, np.int64), np.empty(2, np.float32)
+    at = np.empty(13, np.int64)
     ends, sums = np.empty(held + 1, np.int64), np.empty(channels, np.float32)
     sides, size = PLANES * channels + PAIRS * CHUNK + 4 * columns, channels * columns
     owner = np.empty(held * (sides + size) + (segments + 3) * size + CHUNK * (columns + larger + CHUNK), np.float32)
@@ -203,8 +203,8 @@ def backward(
                     decay_state(state, space[A, first])
                 if walk >= 0:
                     transpose(state, states[chunks])
-                last = prepare(space, pairs, first, count, kind, erases, writes, transposed[:channels], blas, factors)
-                advance(state, space, pairs, first, last, value, change, out, kind, erases, writes, 0, blas, factors)
+                last = prepare(space, pairs, first, count, kind, erases, writes, transposed[:channels])
+                advance(state, space, pairs, first, last, value, change, out, kind, erases, writes, 0)
                 chunks += 1
                 ends[chunks] = last
             if walk < 0:
@@ -229,8 +229,6 @@ def backward(
                     writes,
                     transposed[:columns],
                     square,
-                    blas,
-                    factors,
                 )
                 if kind != NONE:
                     unscale(space, ends[chunk], ends[chunk + 1], start, erases, writes, sums)

@@ -18,20 +18,10 @@ from typing import final
 import numpy as np
 from torch import Tensor
 
-from attnlab.attention.ops.loop_math import (
-    FOUR,
-    ONE,
-    ZERO,
-    exponential,
-    largest,
-    room_to_transpose,
-    sums_over_keys,
-    sums_over_rows,
-    times,
-    transpose,
-)
+from attnlab.attention.ops.loop_math import FOUR, ONE, ZERO, exponential, largest, product, room_to_transpose
 from attnlab.attention.ops.looped import Tensors
 from attnlab.attention.ops.loops import Integers, Numbers, compiled, in_threads, loop, rows_of
+from attnlab.attention.ops.small_transposes import transpose
 from attnlab.attention.ops.tiles import empty_like_heads
 
 READERS = 128
@@ -135,7 +125,7 @@ def _forward(
     size = values.shape[3]
     near = min(near, tokens)
     rows = max(1, READERS // near)
-    sizes, factors, starts = np.empty(8, np.int64), np.empty(2, np.float32), np.empty(rows + 1, np.int64)
+    starts = np.empty(rows + 1, np.int64)
     scores, readers = np.empty((rows * near, tokens), np.float32), np.empty((rows * near, channels), np.float32)
     sums, total = np.empty((rows * near, size), np.float32), np.empty(size, np.float32)
     q, other = np.empty((tokens, channels), np.float32), np.empty((tokens, channels), np.float32)
@@ -148,10 +138,10 @@ def _forward(
             for row in range(0, tokens, rows):
                 end = min(row + rows, tokens)
                 count = _pair(q, other, near, row, end, readers, starts)
-                times(readers[:count], transposed_keys[:, :end], scale, ZERO, scores[:count, :end], sizes, factors)
+                product(readers[:count], transposed_keys[:, :end], scale, ZERO, scores[:count, :end])
                 for i in range(end - row):
                     _softmax(scores, starts[i], starts[i + 1], row + i + 1, end)
-                sums_over_keys(scores[:count, :end], v[:end], ONE, ZERO, sums[:count], sizes, factors)
+                product(scores[:count, :end], v[:end], ONE, ZERO, sums[:count])
                 for i in range(end - row):
                     total[:] = ZERO
                     for n in range(starts[i + 1] - starts[i]):
@@ -203,7 +193,7 @@ def _backward(
     near = min(near, tokens)
     rows = max(1, READERS // near)
     most = rows * near
-    sizes, factors, starts = np.empty(8, np.int64), np.empty(2, np.float32), np.empty(rows + 1, np.int64)
+    starts = np.empty(rows + 1, np.int64)
     scores, slopes = np.empty((most, tokens), np.float32), np.empty((most, tokens), np.float32)
     readers, pulled = np.empty((most, channels), np.float32), np.empty((most, channels), np.float32)
     spread, sums = np.empty((most, size), np.float32), np.empty((most, size), np.float32)
@@ -223,8 +213,8 @@ def _backward(
                 end = min(row + rows, tokens)
                 count = _pair(q, other, near, row, end, readers, starts)
                 _pair(g, second, near, row, end, spread, starts)
-                times(readers[:count], transposed_keys[:, :end], scale, ZERO, scores[:count, :end], sizes, factors)
-                times(spread[:count], transposed_values[:, :end], ONE, ZERO, slopes[:count, :end], sizes, factors)
+                product(readers[:count], transposed_keys[:, :end], scale, ZERO, scores[:count, :end])
+                product(spread[:count], transposed_values[:, :end], ONE, ZERO, slopes[:count, :end])
                 for i in range(end - row):
                     shared, allowed = ZERO, row + i + 1
                     _softmax(scores, starts[i], starts[i + 1], allowed, end)
@@ -239,11 +229,11 @@ def _backward(
                         for j in range(allowed, end):
                             ds[j] = ZERO
                 heights, leans = scores[:count, :end], slopes[:count, :end]
-                sums_over_rows(heights, spread[:count], ONE, ONE, dv[:end], sizes, factors)
-                sums_over_keys(heights, v[:end], ONE, ZERO, sums[:count], sizes, factors)
+                product(heights.T, spread[:count], ONE, ONE, dv[:end])
+                product(heights, v[:end], ONE, ZERO, sums[:count])
                 _add_to_others(sums, g, starts, row, end, dsecond)
-                sums_over_rows(leans, readers[:count], scale, ONE, dk[:end], sizes, factors)
-                sums_over_keys(leans, k[:end], scale, ZERO, pulled[:count], sizes, factors)
+                product(leans.T, readers[:count], scale, ONE, dk[:end])
+                product(leans, k[:end], scale, ZERO, pulled[:count])
                 _add_to_own(pulled, other, starts, row, end, dq)
                 _add_to_others(pulled, q, starts, row, end, dother)
             query_grads[b, h], second_key_grads[b, h], second_value_grads[b, h] = dq, dother, dsecond

@@ -17,22 +17,10 @@ from typing import final
 import numpy as np
 from torch import Tensor
 
-from attnlab.attention.ops.loop_math import (
-    FOUR,
-    ONE,
-    ZERO,
-    exponential,
-    products_with_keys,
-    room_to_transpose,
-    rows_of_block,
-    softmax_row,
-    sums_over_keys,
-    sums_over_rows,
-    times,
-    transpose,
-)
+from attnlab.attention.ops.loop_math import FOUR, ONE, ZERO, exponential, product, room_to_transpose, softmax_row
 from attnlab.attention.ops.looped import Tensors
 from attnlab.attention.ops.loops import Numbers, compiled, in_threads, loop, rows_of
+from attnlab.attention.ops.small_transposes import transpose
 from attnlab.attention.ops.tiles import empty_like_heads
 
 ROWS = 16
@@ -78,7 +66,7 @@ class WallLoops:
 
 def _numbers(queries: Tensor, values: Tensor) -> tuple[np.float32, int]:
     """The factor on the products, and the rows of a block."""
-    return np.float32(1 / math.sqrt(queries.shape[-1])), min(ROWS, rows_of_block(queries, values))
+    return np.float32(1 / math.sqrt(queries.shape[-1])), ROWS
 
 
 @compiled
@@ -160,7 +148,6 @@ def _forward(
 ) -> None:
     """Fill ``mixed``."""
     batch, heads, tokens, channels = queries.shape
-    sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
     scores, held = np.empty((rows, tokens), np.float32), np.empty(channels, np.float32)
     size = tokens + 1, channels
     q, k, a = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
@@ -180,13 +167,13 @@ def _forward(
                 if row > 0:
                     _cut(k, a, decays[b, h], kept, distant, row - rows, row)
                     _since(q, a, reached, late, row, end)
-                    products_with_keys(late[:count], distant[:row], scale, scores[:count, :row], sizes, factors)
+                    product(late[:count], distant[:row].T, scale, ZERO, scores[:count, :row])
                 _within(q, k, a, scores, held, scale, row, end)
                 for i in range(count):
                     softmax_row(scores[i], row + i + 1)
                     for j in range(row + i + 1, end):
                         scores[i, j] = ZERO
-                sums_over_keys(scores[:count, :end], v[:end], ONE, ZERO, y[row:end], sizes, factors)
+                product(scores[:count, :end], v[:end], ONE, ZERO, y[row:end])
 
 
 @compiled
@@ -247,7 +234,6 @@ def _backward(
 ) -> None:
     """Fill the gradients of queries, keys and g, and add to those of values."""
     batch, heads, tokens, channels = queries.shape
-    sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
     scores, slopes = np.empty((rows, tokens), np.float32), np.empty((rows, tokens), np.float32)
     size, part = (tokens + 1, channels), (rows, channels)
     q, k, a = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
@@ -271,9 +257,9 @@ def _backward(
                 if row > 0:
                     _cut(k, a, decays[b, h], kept, distant, row - rows, row)
                     _since(q, a, reached, late, row, end)
-                    products_with_keys(late[:count], distant[:row], scale, scores[:count, :row], sizes, factors)
+                    product(late[:count], distant[:row].T, scale, ZERO, scores[:count, :row])
                 _within(q, k, a, scores, held, scale, row, end)
-                times(g[row:end], transposed_values[:, :end], ONE, ZERO, slopes[:count, :end], sizes, factors)
+                product(g[row:end], transposed_values[:, :end], ONE, ZERO, slopes[:count, :end])
                 for i in range(count):
                     allowed, weights, ds = row + i + 1, scores[i], slopes[i]
                     softmax_row(weights, allowed)
@@ -284,10 +270,10 @@ def _backward(
                         ds[j] = weights[j] * (ds[j] - shared)
                     for j in range(allowed, end):
                         weights[j] = ds[j] = ZERO
-                sums_over_rows(scores[:count, :end], g[row:end], ONE, ONE, dv[:end], sizes, factors)
+                product(scores[:count, :end].T, g[row:end], ONE, ONE, dv[:end])
                 if row > 0:
-                    sums_over_keys(slopes[:count, :row], distant[:row], scale, ZERO, read[:count], sizes, factors)
-                    sums_over_rows(slopes[:count, :row], late[:count], scale, ZERO, pulled[:row], sizes, factors)
+                    product(slopes[:count, :row], distant[:row], scale, ZERO, read[:count])
+                    product(slopes[:count, :row].T, late[:count], scale, ZERO, pulled[:row])
                     for c in range(channels):
                         held[c] = ZERO
                     for i in range(count - 1, -1, -1):

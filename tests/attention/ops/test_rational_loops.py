@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from attnlab.attention.expressive import rational
-from attnlab.attention.ops import loops, rational_loops
+from attnlab.attention.ops import loop_memory, loops, rational_loops, small_products, small_transposes
 from attnlab.attention.ops import rational as torch_way
 from attnlab.attention.ops.rational import rational_sums
 from attnlab.training.denormals import flush_denormals, flushes_denormals
@@ -243,8 +243,10 @@ def test_a_numba_that_compiles_nothing_is_not_used(monkeypatch: pytest.MonkeyPat
 def test_without_numba_torch_operations_compute_the_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loops, "works", lambda: False)
     monkeypatch.setattr(rational_loops, "forward", lambda *_: pytest.fail("a loop was called"))
+    for module in (loop_memory, small_products, small_transposes):
+        monkeypatch.setattr(module, "works", lambda: False)
     heads = drawn(70)
     assert loops.compiled(drawn) is drawn
-    assert loops.sgemm() is None
-    assert loops.borrowing() is None
+    assert small_products.micro_tiles() is small_transposes.exchanges() is loop_memory.rows_of_a_matrix() is None
+    assert loop_memory.borrowing() is None
     assert off(differentiated(rational_sums(*heads, 0.4), heads), written_out(heads, 0.4)) <= 5e-6
