@@ -54,6 +54,8 @@ def retreat(
     writes: int,
     transposed: Numbers,
     square: Numbers,
+    own: Numbers,
+    sums: Numbers,
 ) -> None:
     """Turn the gradient of the state after a chunk into that of the state before it, and write those of its vectors.
 
@@ -61,7 +63,7 @@ def retreat(
         grads: The gradient of the state, C x V.
         transposed_state: S^T, V x C.
         transposed_grads: Memory for H^T.
-        space: The planes; the gradients of q', r', e' and k' are written.
+        space: The planes; the gradients of q', r', e' and k' are written, but for what :func:`add_own` adds.
         pairs: P and M.
         first: The first token of the chunk.
         last: The end of its last one.
@@ -75,6 +77,8 @@ def retreat(
         writes: Whether there is k beside e, or in its place.
         transposed: Memory for V x L numbers.
         square: Memory for L x L numbers.
+        own: Memory for the gradients of P of a token with itself, 2 x L numbers; they are left out of those of vectors.
+        sums: Memory for p of the first token of the chunk.
     """
     n, out_grad, value_grad = last - first, out_grads[first:last], value_grads[first:last]
     query, removal, change_grad = space[Q, first:last], space[R, first:last], change_grads[:n]
@@ -103,7 +107,9 @@ def retreat(
             product(written, transposed_grads, ONE, ZERO, vector_grad)
             transpose(written, transposed[:, :n])
             product(out_grad, transposed[:, :n], ONE, ZERO, square[:n, :n])
-            keep_earlier(square[:n, :n], 1)
+            for t in range(n):
+                own[which, t] = square[t, t]
+            keep_earlier(square[:n, :n], 0)
             product(square[:n, :n], vector, ONE, ONE, space[DQ, first:last])
             product(square[:n, :n].T, query, ONE, ONE, vector_grad)
             if erases:
@@ -115,43 +121,92 @@ def retreat(
     if erases:
         product(removal.T, change_grad, -ONE, ONE, grads)
     if kind != NONE:
+        transpose(grads, transposed_grads)
+        sums[:] = ZERO
+        for j in range(len(transposed_grads)):
+            for c in range(len(sums)):
+                sums[c] += transposed_state[j, c] * transposed_grads[j, c]
         decay_state(grads, space[A, first])
 
 
 @compiled
-def unscale(space: Numbers, first: int, last: int, start: int, erases: int, writes: int, sums: Numbers) -> None:
-    """Write the gradients of the vectors and of log a in place of those of the scaled vectors, where there are decays.
+def add_own(space: Numbers, own: Numbers, first: int, last: int, erases: int, writes: int) -> None:
+    """Add the gradients of P of each token with itself to those of q', e' and k'.
 
     Args:
-        space: The planes; r is written in place of r'.
+        space: The planes.
+        own: The gradients, 2 x L numbers.
+        first: The first token of the chunk.
+        last: The end of its last one.
+        erases: Whether there are r and e.
+        writes: Whether there is k beside e, or in its place.
+    """
+    for which in range(2):
+        if writes if which else erases:
+            for t in range(first, last):
+                grad, query, vector = own[which, t - first], space[Q, t], space[E + which, t]
+                query_grad, vector_grad = space[DQ, t], space[DE + which, t]
+                for c in range(len(query)):
+                    query_grad[c] += grad * vector[c]
+                for c in range(len(query)):
+                    vector_grad[c] += grad * query[c]
+
+
+@compiled
+def write_decay_grads(
+    space: Numbers, first: int, last: int, start: int, erases: int, writes: int, later: Numbers, sums: Numbers
+) -> None:
+    """Write the gradients of log a, before those of tokens with themselves are added: these are in two terms of p.
+
+    Of a strong decay p is small, and what the terms have in common would leave their rounding.
+
+    Args:
+        space: The planes.
         first: The first token of the chunk.
         last: The end of its last one.
         start: Tokens before those of the planes.
         erases: Whether there are r and e.
         writes: Whether there is k beside e, or in its place.
-        sums: p of the token after the chunk, and after this of its first one.
+        later: p of the token after the chunk, and after this of its first one.
+        sums: p of its first one.
     """
     terms = space[TERMS, first:last]
     terms[:] = ZERO
     add_products(terms, space[Q, first:last], space[DQ, first:last], ONE)
-    multiply(space[DQ, first:last], space[B, first:last])
     if erases:
         add_products(terms, space[R, first:last], space[DR, first:last], ONE)
         add_products(terms, space[E, first:last], space[DE, first:last], -ONE)
+    if writes:
+        add_products(terms, space[K, first:last], space[DK, first:last], -ONE)
+    for t in range(last - 1, first, -1):
+        for c in range(len(later)):
+            total = later[c] + space[TERMS, t, c]
+            later[c] = total
+            space[TERMS, t, c] = total if space[A, t, c] > ZERO else ZERO  # of a forgotten state rounding would be left
+    later[:] = sums
+    for c in range(len(sums)):  # before the first token there is no state that decays
+        space[TERMS, first, c] = sums[c] if space[A, first, c] > ZERO and start + first > 0 else ZERO
+
+
+@compiled
+def unscale(space: Numbers, first: int, last: int, erases: int, writes: int) -> None:
+    """Write the gradients of the vectors in place of those of the scaled vectors, and those of log a where 1 / B was.
+
+    Args:
+        space: The planes; r is written in place of r'.
+        first: The first token of the chunk.
+        last: The end of its last one.
+        erases: Whether there are r and e.
+        writes: Whether there is k beside e, or in its place.
+    """
+    multiply(space[DQ, first:last], space[B, first:last])
+    if erases:
         multiply(space[DR, first:last], space[B, first:last])
         multiply(space[DE, first:last], space[DA, first:last])
         multiply(space[R, first:last], space[DA, first:last])
     if writes:
-        add_products(terms, space[K, first:last], space[DK, first:last], -ONE)
         multiply(space[DK, first:last], space[DA, first:last])
-    for place in range(last - first):
-        t = last - 1 - place
-        for c in range(len(sums)):
-            total = sums[c] + space[TERMS, t, c]
-            sums[c] = total
-            space[DA, t, c] = total if space[A, t, c] > ZERO else ZERO  # of a forgotten state rounding would be left
-    if start + first == 0:  # before the first token there is no state that decays
-        space[DA, 0, :] = ZERO
+    space[DA, first:last] = space[TERMS, first:last]
 
 
 @compiled

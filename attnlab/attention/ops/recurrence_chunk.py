@@ -18,9 +18,10 @@ strictly triangular, so that the rows of D follow from each other. With H the gr
     dq' = dO S^T + sum dP_y y',   dr' = -W S^T + sum dM_y y',   dy' = U H^T + dP_y^T q' + dM_y^T r'
     H + q'^T dO - r'^T W   is the gradient of S
 
-That of log a is p_t = p_(t+1) + q' dq' + r' dr' - e' de' - k' dk', as q dq = q' dq': no sums over a state are needed. A
-chunk ends before a token with which B would fall below ``LEAST``, so that nothing overflows, and a state may be
-forgotten at once.
+That of log a is p_t = p_(t+1) + q' dq' + r' dr' - e' de' - k' dk', as q dq = q' dq', without what a token reads of
+itself, which is in two terms; of the first token of a chunk it is the sum of the state times its gradient, so that no
+rounding is carried further. A chunk ends before a token with which B would fall below ``LEAST``, so that nothing
+overflows, and a state may be forgotten at once.
 
 Letters  n tokens of a chunk, at most L, C channels of keys, V of values.
 """

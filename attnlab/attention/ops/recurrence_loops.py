@@ -18,7 +18,7 @@ import numpy as np
 
 from attnlab.attention.ops.loop_memory import borrow, cut, hold
 from attnlab.attention.ops.loops import Integers, Numbers, loop
-from attnlab.attention.ops.recurrence_back import retreat, unscale
+from attnlab.attention.ops.recurrence_back import add_own, retreat, unscale, write_decay_grads
 from attnlab.attention.ops.recurrence_chunk import (
     ALIKE,
     CHUNK,
@@ -167,9 +167,12 @@ def backward(
     step, segments, held = strides[:, 2], (tokens + segment - 1) // segment, min(segment, tokens)
     inputs, larger = (queries, removals, erasures, keys, decays, values), max(channels, columns)
     at = np.empty(13, np.int64)
-    ends, sums = np.empty(held + 1, np.int64), np.empty(channels, np.float32)
+    ends = np.empty(held + 1, np.int64)
     sides, size = PLANES * channels + PAIRS * CHUNK + 4 * columns, channels * columns
-    owner = np.empty(held * (sides + size) + (segments + 3) * size + CHUNK * (columns + larger + CHUNK), np.float32)
+    owner = np.empty(
+        held * (sides + size) + (segments + 3) * size + CHUNK * (columns + larger + CHUNK + 2) + 2 * channels,
+        np.float32,
+    )
     memory = borrow(owner)
     space, memory = cut(memory, (PLANES, held, channels))
     pairs, memory = cut(memory, (PAIRS, held, CHUNK))
@@ -179,6 +182,9 @@ def backward(
     value_grad, memory = cut(memory, (held, columns))
     change_grad, memory = cut(memory, (CHUNK, columns))
     square, memory = cut(memory, (CHUNK, CHUNK))
+    own, memory = cut(memory, (2, CHUNK))
+    later, memory = cut(memory, (channels,))
+    sums, memory = cut(memory, (channels,))
     transposed, memory = cut(memory, (larger, CHUNK))
     state, memory = cut(memory, (channels, columns))
     grads, memory = cut(memory, (channels, columns))
@@ -187,7 +193,7 @@ def backward(
     states, memory = cut(memory, (held, columns, channels))
     for place in range(len(indices)):
         find(at, indices[place, 0], strides, heads)
-        state[:], grads[:], sums[:] = ZERO, ZERO, ZERO
+        state[:], grads[:], later[:] = ZERO, ZERO, ZERO
         for walk in range(1 - segments, segments):  # all segments but the last, then each of them from the last on
             part = walk + segments - 1 if walk < 0 else segments - 1 - walk
             start = part * segment
@@ -229,9 +235,15 @@ def backward(
                     writes,
                     transposed[:columns],
                     square,
+                    own,
+                    sums,
                 )
+                first, last = ends[chunk], ends[chunk + 1]
                 if kind != NONE:
-                    unscale(space, ends[chunk], ends[chunk + 1], start, erases, writes, sums)
+                    write_decay_grads(space, first, last, start, erases, writes, later, sums)
+                add_own(space, own, first, last, erases, writes)
+                if kind != NONE:
+                    unscale(space, first, last, erases, writes)
             scatter(space[DQ, :count], query_grads, at[7] + start * step[7], step[7])
             if erases and sizes[7]:
                 share(space, count, erasures, at[2] + start * step[2], step[2])

@@ -112,6 +112,18 @@ def test_gradients_of_decays_stay_exact_over_long_sequences(form: str, strength:
     assert off(differentiated(looped(form, rule), inputs_of(form, rule)), exact(form, rule)) <= 1e-5
 
 
+@pytest.mark.parametrize("tokens", [16, 128])
+@pytest.mark.parametrize("low", [-3.0, -9.0, -16.0])
+@pytest.mark.parametrize("form", ["gated-delta", "kda", "rwkv7", "gla", "scalar", "strength, decayed"])
+def test_gradients_of_strong_decays_have_no_rounding_of_larger_terms(form: str, low: float, tokens: int) -> None:
+    """Of log decays of -16 the gradients are 1e-7 of the others, and were noise where terms of both were subtracted."""
+    rule = drawn(form, tokens, batch=1)
+    assert rule.decays_BHSC is not None
+    decays = low + noise(*rule.decays_BHSC.shape, seed=9, dtype=torch.float32).sigmoid()
+    rule = rule._replace(decays_BHSC=decays.requires_grad_())
+    assert off(differentiated(looped(form, rule), inputs_of(form, rule)), exact(form, rule)) <= 5e-6
+
+
 def test_of_a_state_that_is_forgotten_at_once_the_decays_have_no_gradient() -> None:
     rule = drawn("gla", 9)
     assert rule.decays_BHSC is not None
