@@ -110,7 +110,7 @@ def simulated(
                 found.append(drawn.model_copy(update={"id": spec.id, "spec": spec}))
             return found
 
-        search = search_decisions(specs, run, Question())
+        search = search_decisions(specs, run, lambda _: Question())
         counts[search.comparisons[0].outcome] += 1
         sizes.append(len(search.records))
     return counts, sizes

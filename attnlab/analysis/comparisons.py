@@ -13,8 +13,8 @@ and a comparison by its levels:
     alike           every level that was run is alike
 
 The chance of any wrong "ahead" or "behind" is at most ``error`` over all levels and comparisons of a question, however
-often it is looked at and whichever levels get more seeds; that of a wrong "alike" too. A single variant is asked on
-each level whether most seeds solve it.
+often it is looked at and whichever levels get more seeds; that of a wrong "alike" is at most ``error`` too. A single
+variant is asked on each level whether most seeds solve it.
 
 Letters  N seeds, L levels, P comparisons.
 """
@@ -22,22 +22,17 @@ Letters  N seeds, L levels, P comparisons.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from attnlab.analysis._training_ranges import common_training
 from attnlab.analysis.levels import half_solved
 from attnlab.analysis.sequential import confidence_sequence, seeds_needed
 from attnlab.records import Record
-from attnlab.run_labels import RunLabels, one_of_each
-from attnlab.specs import ModelSpec, RunSpec, TaskSpec
 
 Outcome = Literal["ahead", "behind", "alike", "crossing", "solved", "unsolved", "undecided"]
 BySeed = Mapping[int, Record]
-SIZES = ("layers", "width", "heads", "mlp_ratio")
-"""What differs between variants whose budgets were matched."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ class Question:
     error: float = 0.05
     """The probability of any wrong answer, over all levels and comparisons."""
     comparisons: int = 1
-    """Comparisons that share that probability."""
+    """Comparisons that share that probability: all that might be decided, whether they have been run or not."""
     levels: int = 1
     """Levels of the ladder, where more of them might have been run than were."""
 
@@ -202,16 +197,24 @@ class Comparison:
         sides = 2 if self.reference else 1
         if not self.reference:
             costs = {one.level: min(one.needed.values()) for one in wanting}
-            return sorted(wanting, key=lambda one: -costs[one.level]), sum(costs.values())
+            return sorted(wanting, key=lambda one: -costs[one.level]), self._seeds_in_all(costs)
         first = min(wanting, key=lambda one: min(one.needed["ahead"], one.needed["behind"]))
         different = min(first.needed["ahead"], first.needed["behind"])
         unlike = [one for one in shown if one.needed["alike"]]
-        same = sum(one.needed["alike"] for one in unlike)
+        same = self._seeds_in_all({one.level: one.needed["alike"] for one in unlike})
         if math.isinf(different) and math.isinf(same):
             return [min(wanting, key=lambda one: len(one.seeds))], math.inf
         if different <= same:
             return [first], sides * different
         return sorted(unlike, key=lambda one: -one.needed["alike"]), sides * same
+
+    def _seeds_in_all(self, needed: Mapping[Any, float]) -> float:
+        """Further seeds of all levels: those of levels on which the same runs are tested are the same seeds."""
+        most: dict[str, float] = {}
+        for level, seeds in needed.items():
+            run = min(record.id for record in self.ours[level].values())
+            most[run] = max(most.get(run, 0.0), seeds)
+        return sum(most.values())
 
     def solved_up_to(self, runs: Mapping[Any, BySeed]) -> Any:
         """The highest level that at least half of the seeds solve, if every easier level that was run is solved too.
@@ -278,140 +281,3 @@ def above_chance(record: Record) -> float:
     """
     chance = 1 - span(record)
     return max(accuracy(record) - chance, 0.0)
-
-
-Runs = Mapping[Any, Mapping[int, RunSpec]]
-"""Level -> seed -> run."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The runs of a comparison, whether they have records or not."""
-
-    task: str
-    variant: str
-    reference: str
-    ours: Runs
-    theirs: Runs
-
-    def compared(self, records: Mapping[str, Record], question: Question) -> Comparison:
-        """Compare those runs that have a record.
-
-        Args:
-            records: Records by id; failed ones count as absent.
-            question: What is asked.
-
-        Returns:
-            The comparison.
-        """
-        sides = [_finished(runs, records) for runs in (self.ours, self.theirs)]
-        return Comparison(self.task, self.variant, self.reference, tuple(self.ours), sides[0], sides[1], question)
-
-
-def pairs(specs: Sequence[RunSpec]) -> list[Pair]:
-    """Pair every variant with the first one; where only attentions or whole models differ, within each setting.
-
-    Args:
-        specs: Runs of all variants, levels and seeds.
-
-    Returns:
-        The pairs, in the order of the runs; a variant that is alone in its setting makes a pair with itself.
-    """
-    variants: dict[tuple[Any, ...], dict[tuple[Any, ...], list[RunSpec]]] = {}
-    settings = _Settings(specs)
-    for spec in specs:
-        variants.setdefault(settings.of(spec), {}).setdefault(settings.variant(spec), []).append(spec)
-    if all(len(group) == 1 for group in variants.values()):  # it is another field that differs
-        merged: dict[tuple[Any, ...], dict[tuple[Any, ...], list[RunSpec]]] = {}
-        for key, group in variants.items():
-            merged.setdefault(key[:1], {}).update(group)
-        variants = merged
-    result = []
-    for group in variants.values():
-        first, *others = group.values()
-        reference = _runs(first)
-        for runs in others:
-            name, other = settings.name(runs[0]), settings.name(first[0])
-            result.append(Pair(runs[0].task.name, name, other, _runs(runs), reference))
-        if not others:
-            result.append(Pair(first[0].task.name, settings.name(first[0]), "", reference, reference))
-    return result
-
-
-class _Settings:
-    """Keys of what runs have in common beside their attention, their level and their seed, and names of the rest."""
-
-    def __init__(self, specs: Sequence[RunSpec]) -> None:
-        self._sections: dict[int, tuple[Any, bytes, bytes]] = {}
-        self._tasks = _common_tasks({id(spec.task): spec.task for spec in specs})
-        self._task_keys = {key: _without_level(task).canonical for key, task in self._tasks.items()}
-        self._labels = RunLabels(self._at_any_level(spec) for spec in one_of_each(specs))
-
-    def of(self, spec: RunSpec) -> tuple[Any, ...]:
-        return (
-            self._task_keys[id(spec.task)],
-            self._model(spec.model)[0],
-            spec.train.canonical,
-            bool(spec.continue_from),
-        )
-
-    def name(self, spec: RunSpec) -> str:
-        return self._labels.of(self._at_any_level(spec)).within_level
-
-    def _at_any_level(self, spec: RunSpec) -> RunSpec:
-        return spec.model_copy(update={"task": self._tasks[id(spec.task)]})
-
-    def variant(self, spec: RunSpec) -> tuple[Any, ...]:
-        return self._model(spec.model)[1], spec.train.canonical
-
-    def _model(self, model: ModelSpec) -> tuple[bytes, bytes]:
-        if id(model) not in self._sections:
-            defaults = ModelSpec()
-            common: dict[str, Any] = {"attention": defaults.attention, "module": None, "matched": ""}
-            if model.matched:
-                common |= {name: getattr(defaults, name) for name in SIZES}
-            self._sections[id(model)] = model, model.model_copy(update=common).canonical, model.canonical
-        return self._sections[id(model)][1:]
-
-
-def _runs(specs: Sequence[RunSpec]) -> Runs:
-    levels: dict[Any, dict[int, RunSpec]] = {}
-    for spec in specs:
-        levels.setdefault(spec.task.level, {})[spec.seed] = spec
-    return levels
-
-
-def _finished(runs: Runs, records: Mapping[str, Record]) -> dict[Any, BySeed]:
-    found: dict[Any, BySeed] = {}
-    for level, by_seed in runs.items():
-        own = {seed: records[spec.id] for seed, spec in by_seed.items() if spec.id in records}
-        if own := {seed: record for seed, record in own.items() if record.status != "failed"}:
-            found[level] = own
-    return found
-
-
-def _common_tasks(tasks: Mapping[int, TaskSpec]) -> dict[int, TaskSpec]:
-    """Tasks by their ids, without what levels of one ladder differ in beside the level itself.
-
-    These are ranges of training that end at the level, and the further levels of tests, which change no number of a
-    comparison.
-    """
-    ladders: dict[bytes, list[int]] = {}
-    for key, task in tasks.items():
-        ladder = _without_level(task).model_copy(update={"train": dict.fromkeys(task.train), "evaluate": ()})
-        ladders.setdefault(ladder.canonical, []).append(key)
-    common: dict[int, TaskSpec] = {}
-    for keys in ladders.values():
-        train: dict[int, dict[str, Any]] = {key: dict(tasks[key].train) for key in keys}
-        for name in tasks[keys[0]].train:
-            written = {key: own[name] for key, own in train.items() if isinstance(own[name], str)}
-            alike = common_training((value, tasks[key].level) for key, value in written.items())
-            for key, value in written.items():
-                train[key][name] = alike[value, tasks[key].level]
-        common |= {key: tasks[key].model_copy(update={"train": train[key], "evaluate": ()}) for key in keys}
-    return common
-
-
-def _without_level(task: TaskSpec) -> TaskSpec:
-    options = {name: value for name, value in task.options.items() if name != task.complexity}
-    return task.model_copy(update={"options": options})

@@ -52,7 +52,8 @@ def decided_pairs(panel: Grid, comparisons: Iterable[Comparison]) -> list[tuple[
 
     Args:
         panel: A ladder.
-        comparisons: Comparisons of variants; those of other ladders say nothing of it.
+        comparisons: Comparisons of variants; those of other ladders say nothing of it. Where fields are tuned, neither
+            does one of which a run stands in no cell: it compares values that were not chosen.
 
     Returns:
         Pairs of rows, of which the first is ahead.
@@ -72,9 +73,9 @@ def decided_pairs(panel: Grid, comparisons: Iterable[Comparison]) -> list[tuple[
 
 
 def _row(side: Mapping[Any, BySeed], rows: Mapping[str, Label]) -> Label | None:
-    """The row that has the runs of one side of a comparison."""
-    ids = (record.id for by_seed in side.values() for record in by_seed.values())
-    return next((rows[run] for run in ids if run in rows), None)
+    """The row that has all runs of one side of a comparison; None where there is none."""
+    found = {rows.get(record.id) for by_seed in side.values() for record in by_seed.values()}
+    return found.pop() if len(found) == 1 else None
 
 
 def _runs(panel: Grid) -> dict[Label, Runs]:

@@ -17,8 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from attnlab.analysis.comparisons import Comparison, Pair, Question, pairs
+from attnlab.analysis.comparisons import Comparison, Question
 from attnlab.analysis.levels import boundary, share_above_chance
+from attnlab.analysis.pairing import Pair, pairs, questions
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 
@@ -150,7 +151,7 @@ class DecisionSearch:
 def search_decisions(
     specs: Sequence[RunSpec],
     run: Run,
-    question: Question,
+    question: Callable[[str], Question],
     *,
     done: Sequence[Record] = (),
     at_once: int = 2,
@@ -161,7 +162,7 @@ def search_decisions(
     Args:
         specs: The whole grid; its seeds are the most that a level may get.
         run: Runs what has no record yet and returns the records; fewer where it was stopped.
-        question: What is asked; its comparisons are counted here.
+        question: What is asked on the ladder of a name, with the number of comparisons that might be decided.
         done: Records that there are already.
         at_once: Runs that are trained at the same time.
         spent: Whether the budget is spent, asked before every round.
@@ -169,9 +170,7 @@ def search_decisions(
     Returns:
         The records, the comparisons, and what was chosen.
     """
-    found = pairs(specs)
-    asked = Question(question.equal, question.error, len(found))
-    searches = [PairSearch(pair, asked) for pair in found]
+    searches = [PairSearch(pair, asked) for pair, asked in questions(pairs(specs), question)]
     planned = {spec.id for spec in specs}
     records = {record.id: record for record in done if record.id in planned}
     rounds: list[Round] = []

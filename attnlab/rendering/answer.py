@@ -191,14 +191,16 @@ def _undecided(comparison: Comparison) -> str:
     if not comparison.reference:
         return f"{comparison.variant} on {comparison.task}: undecided after {_seeds(comparison.seeds)}."
     told = max(comparison.by_level.values(), key=lambda one: abs(_mean(one.differences)))
-    found = f"{_points(_mean(told.differences))} points at {told.level} ({_range(told)})"
-    return f"{_who(comparison)}: undecided after {_seeds(comparison.seeds)}; the largest difference is {found}."
+    found = f"above chance is {_points(_mean(told.differences))} points at {told.level} ({_range(told)})"
+    return f"{_who(comparison)}: undecided after {_seeds(comparison.seeds)}; the largest difference {found}."
 
 
 def _missing(comparison: Comparison) -> str:
     levels, runs = comparison.deciding()
     if math.isinf(runs):
-        return "Seeds like these decide nothing: they differ from each other, but not in one direction."
+        if not any(one for level in comparison.by_level.values() for one in level.differences):
+            return "Seeds like these decide nothing: above chance there is no difference between the two."
+        return "Seeds like these decide nothing: the differences between the two are not in one direction."
     count = "About 1 more run" if round(runs) == 1 else f"About {runs:,.0f} more runs"
     seconds = max((one.seconds for one in levels), default=0.0)
     time = f", {duration(runs * seconds)} of one process," if seconds else ""

@@ -10,11 +10,13 @@ from typing import Any, Literal, get_args
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from attnlab.analysis.asked import asked
 from attnlab.analysis.cell import Label
 from attnlab.analysis.claims import ClaimOutcome, judge_claims
-from attnlab.analysis.comparisons import Comparison, Question, pairs
+from attnlab.analysis.comparisons import Comparison, Question
 from attnlab.analysis.grid import Grid
 from attnlab.analysis.grids import grids
+from attnlab.analysis.pairing import pairs, questions
 from attnlab.analysis.panel_comparisons import decided_pairs, panel_comparisons
 from attnlab.analysis.planned_levels import planned_levels
 from attnlab.analysis.published_values import PublishedComparison, compare_published
@@ -311,7 +313,7 @@ class Report:
         if self.answers and not self.until_decided:
             notes = [
                 "Above: decided by the ranks; where these are shared, by evidence on single levels, which may be "
-                "looked at after every seed. A wrong answer has a probability of at most 5 % by either."
+                "looked at after every seed. A wrong difference has a probability of at most 5 % by either."
             ]
             if self.claims and not all(one.decided for one in self.answers):
                 notes.append("A claim asks less, of its own levels alone: it may be decided where these are not.")
@@ -421,11 +423,9 @@ def _comparisons(records: Sequence[Record], experiment: Experiment | None) -> tu
     """Compare the variants of an experiment that is to be decided."""
     if experiment is None or experiment.until is None:
         return ()
-    found = pairs([record.spec for record in records])
-    levels = max(len(ladder.levels or ()) for ladder in experiment.ladders)
-    question = Question(equal=experiment.equal, comparisons=len(found), levels=levels)
+    found = questions(pairs([record.spec for record in records]), asked(experiment))
     by_id = {record.id: record for record in records}
-    return tuple(pair.compared(by_id, question) for pair in found)
+    return tuple(pair.compared(by_id, question) for pair, question in found)
 
 
 def _count(number: int, noun: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.analysis.comparisons import Comparison, Question, pairs
+from attnlab.analysis.comparisons import Comparison, Question
+from attnlab.analysis.pairing import pairs
 from attnlab.analysis.records import records
 from attnlab.config.experiment import Experiment, stored_experiment
 from attnlab.config.inline_experiment import inline_experiment
@@ -51,7 +52,7 @@ def searched(specs: Sequence[RunSpec], accuracy: Accuracy, **more: Any) -> tuple
         chosen.extend(wanted)
         return [shown(spec, accuracy(spec.variant, spec.task.level, spec.seed), chance=0.1) for spec in wanted]
 
-    return search_decisions(specs, run, Question(), **more), chosen
+    return search_decisions(specs, run, lambda _: Question(), **more), chosen
 
 
 def up_to(**solved: int) -> Accuracy:
@@ -127,11 +128,11 @@ def test_rounds_have_more_runs_than_workers_where_more_seeds_are_needed_and_no_m
         return [shown(spec, solved(spec.variant, spec.task.level, spec.seed), chance=0.1) for spec in wanted]
 
     specs = runs("softmax", "linear")
-    search = search_decisions(specs, run, Question(), at_once=2)
+    search = search_decisions(specs, run, lambda _: Question(), at_once=2)
     assert search.comparisons[0].outcome == "behind"
     assert [sorted({spec.task.level for spec in one}) for one in rounds[:2]] == [[8], [2, 16]]
     assert max(map(len, rounds)) == 6
-    alone = search_decisions(specs, run, Question(), at_once=1)
+    alone = search_decisions(specs, run, lambda _: Question(), at_once=1)
     assert len(search.records) <= len(alone.records) + 2
 
 
@@ -251,7 +252,7 @@ def test_failed_runs_are_replaced_by_further_seeds() -> None:
             for spec in wanted
         ]
 
-    search = search_decisions(runs("softmax", "expressive"), run, Question())
+    search = search_decisions(runs("softmax", "expressive"), run, lambda _: Question())
     assert search.comparisons[0].outcome == "ahead"
     assert all(1 not in one.seeds for one in search.comparisons[0].by_level.values())
 

@@ -88,7 +88,7 @@ def test_the_footnotes() -> None:
     assert report(ladder(THREE)).footnotes() == [
         "18 runs.",
         "Above: decided by the ranks; where these are shared, by evidence on single levels, which may be looked at "
-        "after every seed. A wrong answer has a probability of at most 5 % by either.",
+        "after every seed. A wrong difference has a probability of at most 5 % by either.",
         "Below each mean: its 95 % interval over seeds (Gaffke), the solved runs, and the 95 % interval of P(solve) "
         "in % (Clopper-Pearson).",
         "With 3 seeds that all agree, the interval still spans 71 % of the range from chance to 1.",
