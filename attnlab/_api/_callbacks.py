@@ -27,23 +27,29 @@ class CallbackRaised(BaseException):
         self.error = error
 
 
-def check_callbacks(callbacks: object) -> None:
+def read_callbacks(callbacks: object, name: str) -> list[Callback]:
     """Refuse what cannot be called, before anything runs.
 
     Args:
         callbacks: What was passed.
+        name: Of the argument.
+
+    Returns:
+        The functions.
 
     Raises:
         InvalidValueError: It is no list, or one of it is no function.
     """
     if callable(callbacks):
-        raise InvalidValueError("Callbacks are listed, and this is one function.", "Write [f].", where="callbacks")
+        raise InvalidValueError("Callbacks are listed, and this is one function.", "Write [f].", where=name)
     if not isinstance(callbacks, Iterable):
-        raise InvalidValueError(f"{callbacks!r} is no list of callbacks.", "Write [f].", where="callbacks")
-    for one in callbacks:
+        raise InvalidValueError(f"{callbacks!r} is no list of callbacks.", "Write [f].", where=name)
+    listed = list(callbacks)
+    for one in listed:
         if not callable(one) or isinstance(one, type):
             hint = "Give functions that take an event: lambda event: print(event)."
-            raise InvalidValueError(f"{one!r} is no function of an event.", hint, where="callbacks")
+            raise InvalidValueError(f"{one!r} is no function of an event.", hint, where=name)
+    return listed
 
 
 @contextmanager

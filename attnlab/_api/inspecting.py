@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from attnlab._api._arguments import count, plain, seed_range
+from attnlab._api import _arguments as read
+from attnlab._api._arguments import plain, seed_range
+from attnlab._api._checked import checked
 from attnlab.choices import DIAGNOSED_SEQUENCES, AttentionLike, DeviceName, DiagnosisKind, ExtrapolationMode
 from attnlab.errors import InvalidValueError
 
 if TYPE_CHECKING:
+    import torch
+
     from attnlab.analysis.run_comparison import RunComparison
     from attnlab.diagnosis.result import Diagnosis
     from attnlab.evaluation.level_score import LevelScore
@@ -19,7 +23,36 @@ if TYPE_CHECKING:
     from attnlab.testing.check_task import Audit
     from attnlab.testing.finding import Conformance
 
+OPTIONS = "{'length': 64}"
+"""An example, for messages."""
+METRICS = "It is the name of a metric, or a list of names."
+FIELDS = "It is the name of a field such as 'attention', or a list of names."
 
+
+@checked(
+    subject=read.anything,
+    given=read.anything,
+    kind=read.optional(read.choice(DiagnosisKind)),
+    inputs=read.anything,
+    loss=read.optional(read.closure),
+    targets=read.anything,
+    attention=read.parts,
+    position=read.words("It is the name of a position such as 'rotary', or a list of names."),
+    task=read.optional(read.word(read.TASK)),
+    complexity=read.anything,
+    length=read.optional(read.count),
+    batch=read.count,
+    seed=read.natural,
+    seeds=read.count,
+    model=read.model,
+    recipe=read.anything,
+    options=read.optional(read.mapping(OPTIONS)),
+    control=read.flag,
+    branch_gain=read.optional(read.number),
+    only=read.words(METRICS, separator=","),
+    attention_map=read.optional(read.word("It is a head as text, such as '1.1': its layer and its number.")),
+    store=read.folder,
+)
 def diagnose(
     subject: Any = None,
     *given: Any,
@@ -28,7 +61,7 @@ def diagnose(
     loss: Callable[..., Any] | None = None,
     targets: Any = None,
     attention: AttentionLike | Sequence[AttentionLike] | None = None,
-    position: str | None = None,
+    position: str | Sequence[str] | None = None,
     task: str | None = "recall",
     complexity: Any = None,
     length: int | None = None,
@@ -40,8 +73,8 @@ def diagnose(
     options: Mapping[str, Any] | None = None,
     control: bool = False,
     branch_gain: float | None = None,
-    only: Sequence[str] = (),
-    attention_map: str = "",
+    only: str | Sequence[str] = (),
+    attention_map: str | None = None,
     store: str | Path = "results",
 ) -> Diagnosis:
     """Measure what an attention does to the signal and its gradient, layer by layer.
@@ -81,8 +114,8 @@ def diagnose(
         control: Whether a softmax with the same branch gain is measured beside each other variant.
         branch_gain: Scale of the output of every branch, with weights of variance ``1 / inputs``; None keeps the
             model's.
-        only: Metrics to measure; empty measures all of the kind.
-        attention_map: A head whose effective matrix is kept, as ``"LAYER.HEAD"``.
+        only: Metrics to measure, or one; empty measures all of the kind.
+        attention_map: A head whose effective matrix is kept, as ``"LAYER.HEAD"``; None keeps none.
         store: The folder of results in which a run is looked up.
 
     Returns:
@@ -101,18 +134,18 @@ def diagnose(
     is_module = hasattr(subject, "named_modules")  # a module may have an attribute `id` of its own
     run = subject if is_module else getattr(subject, "id", subject)
     if subject is not None and not isinstance(run, str):
-        more: dict[str, Any] = {"loss": loss, "targets": targets, "only": only, "attention_map": attention_map}
+        more: dict[str, Any] = {"loss": loss, "targets": targets, "only": only, "attention_map": attention_map or ""}
         return diagnose_module(subject, kind, inputs, **more)
     _refuse_given(inputs=inputs, loss=loss, targets=targets)
     modules, fields = modules_of(model)
     request = diagnosis_request(
         ",".join(attention_words(attention)) or None,
-        position,
+        ",".join([position] if isinstance(position, str) else position or ()) or None,
         modules=modules,
         task=task,
         complexity=plain(complexity),
-        length=None if length is None else count(length, "length"),
-        batch=count(batch, "batch"),
+        length=length,
+        batch=batch,
         seeds=seed_range(seed, seeds),
         settings={"model": {"layers": 12, **plain(fields or {})}, "task": plain(dict(options or {}))},
         control=control,
@@ -120,7 +153,7 @@ def diagnose(
         recipe=recipe,
     )
     runs = [run] if run else ()
-    return measure(kind, request, runs=runs, store=Path(store), only=only, attention_map=attention_map)
+    return measure(kind, request, runs=runs, store=Path(store), only=only, attention_map=attention_map or "")
 
 
 def _kind_and_inputs(given: Sequence[Any], kind: DiagnosisKind | None, inputs: Any) -> tuple[DiagnosisKind, Any]:
@@ -144,16 +177,26 @@ def _refuse_given(**given: Any) -> None:
         raise InvalidValueError(problem, "Leave it out, or give a module.", where=name)
 
 
+@checked(
+    run=read.run_id,
+    length=read.lengths,
+    complexity=read.levels,
+    extrapolation=read.choice(ExtrapolationMode),
+    sequences=read.optional(read.count),
+    rollout=read.optional(read.flag),
+    store=read.folder,
+    device=read.device,
+)
 def evaluate(
     run: str | Record,
     *,
     length: int | Sequence[int] = (),
-    complexity: Any = (),
+    complexity: Any = None,
     extrapolation: ExtrapolationMode = "trained",
     sequences: int | None = None,
     rollout: bool | None = None,
     store: str | Path = "results",
-    device: DeviceName = "auto",
+    device: DeviceName | torch.device = "auto",
 ) -> list[LevelScore]:
     """Test a finished run on other lengths or levels than its own.
 
@@ -174,7 +217,7 @@ def evaluate(
         rollout: Whether each question is asked given the answers that the model generated before it, greedily, instead
             of the right ones (teacher forcing); None does as the run's own test. Exact match is the same both ways.
         store: The folder of results in which the run is looked up.
-        device: Where to compute.
+        device: Where to compute: ``auto``, ``cpu``, ``cuda``, ``mps``, or a ``torch.device``.
 
     Returns:
         One score for each length or level.
@@ -185,26 +228,26 @@ def evaluate(
     """
     from attnlab.evaluation.evaluate import evaluate as measure
 
-    lengths, levels = plain(length), plain(complexity)
+    how: dict[str, Any] = {"mode": extrapolation, "sequences": sequences, "rollout": rollout, "device_name": device}
     _, scores = measure(
-        run if isinstance(run, str) else run.id,
-        Path(store),
-        lengths=[lengths] if isinstance(lengths, int) else list(lengths),
-        levels=list(levels) if isinstance(levels, Sequence) and not isinstance(levels, str) else [levels],
-        mode=extrapolation,
-        sequences=None if sequences is None else count(sequences, "sequences"),
-        rollout=rollout,
-        device_name=device,
+        cast("str", run), Path(store), lengths=cast("list[int]", length), levels=complexity or (), **how
     )
     return scores
 
 
+@checked(
+    results=read.results,
+    published=read.flag,
+    metric=read.optional(read.word("It is the name of one metric, such as 'accuracy'.")),
+    index=read.words(FIELDS, separator=","),
+    columns=read.optional(read.word("It is the name of one field, such as 'level'.")),
+)
 def report(
     results: str | Path | Sequence[Record] = "results",
     *,
     published: bool = False,
     metric: str | None = None,
-    index: Sequence[str] = (),
+    index: str | Sequence[str] = (),
     columns: str | None = None,
 ) -> Report:
     """Report metrics against complexity, with intervals over seeds, ranks and claims.
@@ -219,7 +262,7 @@ def report(
         results: A store, or records; the name of a built-in experiment, where its published records are reported.
         published: Whether ``results`` names an experiment whose published records are reported, without a run.
         metric: What stands in the cells; None takes the experiment's, or accuracy.
-        index: Fields that name a row; empty takes the experiment's, or those in which the runs differ.
+        index: Fields that name a row, or one; empty takes the experiment's, or those in which the runs differ.
         columns: The field of the columns; None takes the experiment's, or the level.
 
     Returns:
@@ -252,6 +295,7 @@ def report(
     return make_report(results, metric=metric, index=index, columns=columns)
 
 
+@checked(attention=read.parts)
 def check(attention: AttentionLike) -> Conformance:
     """Check that an attention keeps its contract: causality, gradients, equality of paths, state and cost.
 
@@ -279,6 +323,13 @@ def check(attention: AttentionLike) -> Conformance:
     return check_attention(subject_of(words[0]))
 
 
+@checked(
+    task=read.word(read.TASK),
+    complexity=read.anything,
+    options=read.optional(read.mapping(OPTIONS)),
+    samples=read.count,
+    seed=read.natural,
+)
 def audit(
     task: str, *, complexity: Any = None, options: Mapping[str, Any] | None = None, samples: int = 2048, seed: int = 0
 ) -> Audit:
@@ -306,10 +357,10 @@ def audit(
 
     part = parse_part(task)
     given = {**part.options, **(options or {})}
-    sizes = {"samples": count(samples, "samples"), "seed": count(seed, "seed", least=0)}
-    return check_task(find_ladder(part.name), plain(given), plain(complexity), **sizes)
+    return check_task(find_ladder(part.name), plain(given), plain(complexity), samples=samples, seed=seed)
 
 
+@checked(runs=read.run_ids, store=read.folder)
 def compare(*runs: str | Record | Sequence[str | Record], store: str | Path = "results") -> RunComparison:
     """Compare finished runs: what differs, and the accuracies paired over the seeds that their variants share.
 
@@ -335,5 +386,4 @@ def compare(*runs: str | Record | Sequence[str | Record], store: str | Path = "r
     """
     from attnlab.analysis.run_comparison import compare_stored
 
-    named: list[Any] = [one for run in runs for one in (run if isinstance(run, list | tuple) else [run])]
-    return compare_stored([run if isinstance(run, str) else run.id for run in named], Path(store))
+    return compare_stored(cast("Sequence[str]", runs), Path(store))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from attnlab._api import _arguments as read
+from attnlab._api._arguments import plain
+from attnlab._api._checked import checked
 from attnlab._api.records import Records
 from attnlab.errors import AttnlabError
 
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
     from attnlab.tasks import Task
 
 
-def load_records(store: str | Path = "results", *, published: bool = False) -> Records:
+@checked(store=read.folders, published=read.flag)
+def load_records(store: str | Path | Sequence[str | Path] = "results", *, published: bool = False) -> Records:
     """Read every record of a folder of results, or the published records of a built-in experiment.
 
     >>> load_records("there is no such folder")
@@ -24,7 +28,8 @@ def load_records(store: str | Path = "results", *, published: bool = False) -> R
     20
 
     Args:
-        store: A store, or a folder of stores; the name of an experiment, where its published records are read.
+        store: A store, or a folder of stores, or several; the name of an experiment, where its published records are
+            read.
         published: Whether the published records of a built-in experiment are read, which come with attnlab.
 
     Returns:
@@ -39,12 +44,15 @@ def load_records(store: str | Path = "results", *, published: bool = False) -> R
     from attnlab.storage.published import read_published
     from attnlab.storage.status import find_stores
 
+    named = [store] if isinstance(store, str | Path) else store
     if published:
-        return Records(read_published(str(store)).records)
-    return Records(record for path in find_stores(Path(store)) for record in Store(path).records())
+        return Records(record for name in named for record in read_published(str(name)).records)
+    stores = dict.fromkeys(path for folder in named for path in find_stores(Path(folder)))
+    return Records(record for path in stores for record in Store(path).records())
 
 
-def load_run(run: str, store: str | Path = "results") -> Record:
+@checked(run=read.run_id, store=read.folder)
+def load_run(run: str | Record, store: str | Path = "results") -> Record:
     """Find the record of a run.
 
     >>> import tempfile, attnlab
@@ -55,7 +63,7 @@ def load_run(run: str, store: str | Path = "results") -> Record:
     True
 
     Args:
-        run: Its id, or as much of it as no other run begins with.
+        run: Its id, or as much of it as no other run begins with; or a record of it.
         store: A store, or a folder of stores.
 
     Returns:
@@ -66,9 +74,10 @@ def load_run(run: str, store: str | Path = "results") -> Record:
     """
     from attnlab.storage.find_run import find_record
 
-    return find_record(run, Path(store))[0]
+    return find_record(cast("str", run), Path(store))[0]
 
 
+@checked(run=read.run_id, store=read.folder)
 def load_model(run: str | Record, store: str | Path = "results") -> Model:
     """Build the model of a finished run with the weights that it learned.
 
@@ -100,7 +109,7 @@ def load_model(run: str | Record, store: str | Path = "results") -> Model:
     from attnlab.training.load_model import rebuild_model
     from attnlab.training.run_parts import error_of_run
 
-    record, path = find_run(run if isinstance(run, str) else run.id, Path(store))
+    record, path = find_run(cast("str", run), Path(store))
     spec = record.spec
     weights, _ = read(path)
     try:
@@ -109,6 +118,7 @@ def load_model(run: str | Record, store: str | Path = "results") -> Model:
         raise error_of_run(record, error, f"attnlab evaluate {record.id}{in_store(Path(store))}") from None
 
 
+@checked(path=read.file)
 def load_plugin(path: str | Path) -> None:
     r"""Run a Python file of yours, as ``--plugin`` does: what it registers is known, and so are its classes in runs.
 
@@ -129,6 +139,7 @@ def load_plugin(path: str | Path) -> None:
     plugins.load_plugin(Path(path), str(path))
 
 
+@checked(task=read.word(read.TASK), complexity=read.anything, options=read.optional(read.mapping("{'length': 64}")))
 def make_task(task: str = "recall", *, complexity: Any = None, options: Mapping[str, Any] | None = None) -> Task:
     """Build a task, to draw its sequences.
 
@@ -155,4 +166,4 @@ def make_task(task: str = "recall", *, complexity: Any = None, options: Mapping[
 
     part = parse_part(task)
     given = renamed_options(part.name, {**part.options, **(options or {})})
-    return build(task_spec(find_ladder(part.name), given, complexity))
+    return build(task_spec(find_ladder(part.name), plain(given), plain(complexity)))

@@ -2,24 +2,59 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from attnlab._api._arguments import count, plain, seed_range
+from attnlab._api import _arguments as read
+from attnlab._api._arguments import plain, seed_range
 from attnlab._api._call import call_text
-from attnlab._api._callbacks import Callback, check_callbacks, events_of_call
+from attnlab._api._callbacks import Callback, events_of_call, read_callbacks
+from attnlab._api._checked import checked
+from attnlab._api._python_words import python_text
 from attnlab._api.records import Records
 from attnlab.choices import AttentionLike, Budget, Compile, DeviceName, ModelLike
-from attnlab.errors import InvalidValueError
 from attnlab.user_code import user_stacklevel
 
 if TYPE_CHECKING:
+    import torch
+
     from attnlab.records import Record
     from attnlab.training.events import Event
 
+POSITION = "It is the name of a position such as 'rotary', or a list of names."
+TRACKERS = "It is a list of trackers, such as ['tensorboard']."
+EXECUTOR = "It is text such as 'processes', 'processes:2', 'inline', 'ray' or 'slurm'."
+TRAIN, OPTIONS = "{'max_steps': 500}", "{'length': 64}"
+"""Examples, for messages."""
 
+
+@checked(
+    task=read.word(read.TASK),
+    attention=read.parts,
+    position=read.words(POSITION),
+    complexity=read.anything,
+    curriculum=read.anything,
+    seed=read.natural,
+    seeds=read.count,
+    model=read.model,
+    train=read.optional(read.mapping(TRAIN)),
+    recipe=read.anything,
+    options=read.optional(read.mapping(OPTIONS)),
+    match=read.optional(read.choice(Budget)),
+    store=read.optional(read.folder),
+    device=read.device,
+    vmap=read.vmap_width,
+    compile=read.choice(Compile),
+    threads=read.optional(read.count),
+    resume=read.flag,
+    continue_from=read.optional(read.run_id),
+    track=read.words(TRACKERS),
+    callbacks=read_callbacks,
+    progress=read.flag,
+)
 def train(
     task: str = "recall",
     attention: AttentionLike | Sequence[AttentionLike] = (),
@@ -35,12 +70,12 @@ def train(
     options: Mapping[str, Any] | None = None,
     match: Budget | None = None,
     store: str | Path | None = "results",
-    device: DeviceName = "auto",
+    device: DeviceName | torch.device = "auto",
     vmap: int | Literal["auto"] = "auto",
     compile: Compile = "auto",
     threads: int | None = None,
     resume: bool = False,
-    continue_from: str | Record = "",
+    continue_from: str | Record | None = None,
     track: Sequence[str] = (),
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
@@ -75,15 +110,16 @@ def train(
         options: Options of the task.
         match: The budget of the first variant that every other one is given; None keeps all sizes equal.
         store: The folder of results; None stores nothing.
-        device: Where to train.
-        vmap: How many runs of one shape are trained as one vmapped program; ``auto`` takes as many as fit on a GPU, and
-            one on a CPU.
-        compile: Whether training steps are compiled; ``auto`` compiles where it pays.
+        device: Where to train: ``auto``, ``cpu``, ``cuda``, ``mps``, or a ``torch.device``.
+        vmap: How many runs of one shape are trained as one vmapped program: a number, or ``auto``, which takes as many
+            as fit on a GPU, and one on a CPU.
+        compile: Whether training steps are compiled: ``always``, ``never``, or ``auto``, which does where it pays.
         threads: Threads of torch; None leaves the number as it is. Numbers differ with it in the last digits.
         resume: Whether to take finished runs from the store and to go on from checkpoints.
         continue_from: A finished run, as its record, its id or the start of it, whose weights and optimizer state the
             runs begin with. ``max_steps`` counts its steps too, and the schedule is that of so many steps; with several
-            seeds, each continues the run of its own seed. The record names it as ``spec.continue_from``.
+            seeds, each continues the run of its own seed. The record names it as ``spec.continue_from``. None begins
+            anew.
         track: Trackers that mirror the runs, such as ``("tensorboard",)``; see :mod:`attnlab.tracking`. One that fails
             is told in a warning, and the runs go on without it.
         callbacks: Functions that receive every event, such as :class:`attnlab.StepsTaken`, as soon as it happens; the
@@ -102,7 +138,6 @@ def train(
     from attnlab.tracking.base import check_trackers
     from attnlab.tracking.mirror import mirrored
 
-    check_callbacks(callbacks)
     modules, fields = modules_of(model)
     settings = given(model=fields, train=train, task=with_curriculum(options, curriculum))
     request = parse_request(
@@ -116,18 +151,43 @@ def train(
         settings=settings,
         recipe=recipe,
     )
-    folder = None if store is None else _store(store)
+    folder = None if store is None else Path(store)
     trackers = check_trackers(track, folder, "track")
-    origin = continue_from if isinstance(continue_from, str) else continue_from.id
     how: dict[str, Any] = {"device_name": device, "resume": resume, "vmap": vmap, "compile": compile}
-    how |= {"threads": threads}
+    how |= {"threads": threads, "continue_from": continue_from or ""}
     with (
         events_of_call(_warn, callbacks, shown=progress) as passed_on,
         mirrored(passed_on, trackers, folder or Path(), "", _warn_of) as received,
     ):
-        return Records(run_train(request, store=folder, continue_from=origin, progress=received, **how))
+        return Records(run_train(request, store=folder, progress=received, **how))
 
 
+@checked(
+    task=read.tasks,
+    attention=read.parts,
+    position=read.words(POSITION),
+    complexity=read.levels,
+    curriculum=read.anything,
+    grid=read.optional(read.grid),
+    seed=read.optional(read.natural),
+    seeds=read.optional(read.count),
+    match=read.optional(read.choice(Budget)),
+    model=read.model,
+    train=read.optional(read.mapping(TRAIN)),
+    recipe=read.anything,
+    options=read.optional(read.mapping(OPTIONS)),
+    store=read.optional(read.folder),
+    executor=read.word(EXECUTOR),
+    slurm=read.optional(read.slurm),
+    device=read.device,
+    vmap=read.vmap_width,
+    until=read.optional(read.choice(Literal["decided"])),
+    equal=read.optional(read.number),
+    budget=read.anything,
+    track=read.words(TRACKERS),
+    callbacks=read_callbacks,
+    progress=read.flag,
+)
 def sweep(
     task: str | Sequence[str] = "recall",
     attention: AttentionLike | Sequence[AttentionLike] = (),
@@ -146,7 +206,7 @@ def sweep(
     store: str | Path | None = None,
     executor: str = "processes",
     slurm: Mapping[str, Any] | str | Path | None = None,
-    device: DeviceName = "auto",
+    device: DeviceName | torch.device = "auto",
     vmap: int | Literal["auto"] = "auto",
     until: Literal["decided"] | None = None,
     equal: float | None = None,
@@ -171,7 +231,7 @@ def sweep(
         attention: Variants, with inline options; or classes of modules; nothing keeps the default, softmax.
         position: Positions, likewise. ``auto`` runs fourier, learned, rotary and none, and each cell of the report
             takes the one with the best validation accuracy.
-        complexity: The levels, or one; None takes all.
+        complexity: The levels, or one; text has commas between them. None takes all.
         curriculum: Ranges of levels from which training batches are drawn, as in :func:`train`.
         grid: Any field -> its values, or one.
         seed: The first seed; None takes 0.
@@ -186,7 +246,7 @@ def sweep(
         slurm: What a job of ``slurm`` asks for, such as ``{"partition": "gpu", "time": "2h", "gpus": 1}``, or a YAML
             file with it; the names are those of ``attnlab sweep --slurm-NAME``. Interrupted, jobs go on, and the same
             call comes back to them.
-        device: Where to train.
+        device: Where to train: ``auto``, ``cpu``, ``cuda``, ``mps``, or a ``torch.device``.
         vmap: How many runs of one shape are trained as one vmapped program.
         until: ``decided`` adds seeds and levels where they decide most, until it is known how every variant compares
             with the first; None runs everything.
@@ -215,11 +275,8 @@ def sweep(
     from attnlab.tracking.mirror import mirrored
     from attnlab.training.events import no_callback
 
-    complexity, grid, budget = _levels(complexity), _columns(grid), plain(budget)
-    seeds = None if seeds is None else count(seeds, "seeds")
-    seed = None if seed is None else count(seed, "seed", least=0)
+    budget = plain(budget)
     trackers = check_trackers(track, True, "track")
-    check_callbacks(callbacks)
     job = slurm_options(executor, slurm)
     modules, fields = modules_of(model)
     attentions = attention_words(attention)
@@ -253,9 +310,9 @@ def sweep(
         recipe=recipe,
     )
     specs = expand(experiment, _warn)
-    folder = Path("results") / experiment.name if store is None else _store(store)
+    folder = Path("results") / experiment.name if store is None else Path(store)
     how: dict[str, Any] = {"runs": len(specs), "vmap": vmap, "store": folder, "options": job}
-    workers = make_executor(executor, device, worker_parts(specs), **how)
+    workers = make_executor(executor, str(device), worker_parts(specs), **how)
     try:
         planned = None if experiment.until else len(specs)
         with (
@@ -273,33 +330,13 @@ def sweep(
     return Records(outcome.records)
 
 
-def _store(store: str | Path) -> Path:
-    """The folder of results; an empty name, as of a variable that is not set, would be the current folder."""
-    if not str(store):
-        raise InvalidValueError("It is empty.", "Name a folder, such as 'results'.", where="store")
-    return Path(store)
-
-
-def _levels(complexity: Any) -> Any:
-    """The levels, of which a single one may stand alone."""
-    levels = plain(complexity)
-    return [levels] if isinstance(levels, int | float) else levels
-
-
-def _columns(grid: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The values of each field, of which a single one may stand alone."""
-    if grid is None:
-        return None
-    columns = {name: plain(values) for name, values in grid.items()}
-    return {name: [one] if isinstance(one, int | float) else one for name, one in columns.items()}
-
-
 def _warn(event: Event) -> None:
     """Warn of what the command line would say before the runs start."""
     from attnlab.training.events import Notice
 
     if isinstance(event, Notice):
-        warnings.warn(event.text, UserWarning, stacklevel=user_stacklevel())
+        names = inspect.signature(train).parameters | inspect.signature(sweep).parameters
+        warnings.warn(python_text(event.text, names), UserWarning, stacklevel=user_stacklevel())
 
 
 def _warn_of(text: str) -> None:

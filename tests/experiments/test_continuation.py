@@ -194,7 +194,7 @@ def test_python_warns_of_what_the_command_line_says(tmp_path: Path) -> None:
     how: dict[str, Any] = {"store": tmp_path, "device": "cpu", **_sections()}
     (first,) = attnlab.train("copy", **how)
     how["train"] = {**how["train"], "max_steps": 12}
-    with pytest.warns(UserWarning, match=f"--continue-from {first.id}") as caught:
+    with pytest.warns(UserWarning, match=f"continue_from='{first.id}'") as caught:
         attnlab.train("copy", resume=True, **how)
     assert caught[0].filename == __file__
     (record,) = attnlab.train("copy", continue_from=first, **how)
