@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # linear-attention-transformer 0.19.1: ff_dropout and ff_glu are taken and not used.
 #
-# The good guess: ff_dropout=0.5 drops half of the hidden units of the feed-forward layers in training, as the README's usage
-# says ("dropout for feedforward"), and ff_glu=True gates them, which doubles their first matrix.
+# The good guess: ff_dropout=0.5 drops half of the hidden units of the feed-forward layers in training, as attn_layer_dropout
+# drops what an attention adds, and ff_glu=True gates them, which doubles their first matrix.
 # The behavior: both arguments reach the constructor of the layers, which makes the feed-forward nets of self-attention blocks
 # without them: no dropout, no gate, no error. Only the nets of the further blocks that receives_context and attend_axially add
 # get them. A search over ff_dropout compares equal models. (attn_layer_dropout, handed on beside it, works.)
