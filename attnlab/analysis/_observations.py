@@ -24,6 +24,9 @@ from attnlab.records import SOLVED, Evaluation, Record
 from attnlab.run_fields import LOCATION, Cache, Fields, run_fields, short_name, trained_on
 from attnlab.specs import ModelSpec
 
+MOST_NATS = 700.0
+"""A loss whose exponential is a float; that of 710 nats is none."""
+
 
 class Observation(NamedTuple):
     """One run on one level."""
@@ -86,13 +89,18 @@ def _loss(observation: Observation) -> float:
     return _number((observation.evaluation or observation.record).loss)
 
 
+def _perplexity(loss: float) -> float:
+    """exp(loss), within the range of floats; nan of a loss that is nan, of which ``min`` would make 700 nats."""
+    return loss if math.isnan(loss) else math.exp(min(MOST_NATS, loss))
+
+
 METRICS: dict[str, Callable[[Observation], float]] = {
     "accuracy": _accuracy,
     "error": lambda one: 1 - _accuracy(one),
     "normalized_accuracy": lambda one: normalized_accuracy(_accuracy(one), one.chance),
     "exact_match": lambda one: (one.evaluation or one.record).exact_match.mean,
     "loss": _loss,
-    "perplexity": lambda one: math.nan if one.record.squared_errors else math.exp(min(700.0, _loss(one))),
+    "perplexity": lambda one: _perplexity(_loss(one)) if not one.record.squared_errors else math.nan,
     "solved": lambda one: float(_accuracy(one) >= SOLVED and one.record.status == "done"),
     "validation_accuracy": lambda one: _number(one.record.last_validation),
     "steps": lambda one: float(one.record.steps),

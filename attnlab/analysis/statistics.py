@@ -434,7 +434,8 @@ def _student(ours: Sequence[Sample], theirs: Sequence[Sample], *, ratio: bool = 
 
     seeds = own_parts.keys() | other_parts.keys()
     pairs = np.array([(own_parts.get(seed, 0.0), other_parts.get(seed, 0.0)) for seed in sorted(seeds)])
-    (var, cov), (_, other_var) = (pairs.T @ pairs * fewest / (fewest - 1)).tolist()
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows has no interval
+        (var, cov), (_, other_var) = (pairs.T @ pairs * fewest / (fewest - 1)).tolist()
     if not math.isfinite(var + other_var + cov):
         return value, UNKNOWN
     t = float(stdtrit(fewest - 1, 1 - TAIL))
