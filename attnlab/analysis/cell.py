@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
-import numpy as np
-
 from attnlab.analysis._draws import Interval, Sample
 from attnlab.analysis._observations import Observation, accuracy_bounds, metric_bounds
 from attnlab.analysis.levels import half_solved, share_above_chance, share_sample
-from attnlab.analysis.statistics import UNKNOWN, LazyIntervals
+from attnlab.analysis.statistics import UNKNOWN, LazyIntervals, average
 from attnlab.analysis.time_to_solve import TIME_METRICS, SolveTimes
 from attnlab.records import SOLVED
 
@@ -71,7 +69,7 @@ class Cell:
     @property
     def mean(self) -> float:
         """Over seeds."""
-        return float(np.mean(self.values)) if self.values else math.nan
+        return average(self.values)
 
     @property
     def interval_kind(self) -> str:
@@ -81,7 +79,7 @@ class Cell:
     @property
     def solve_rate(self) -> float:
         """The share of runs that are solved, averaged over seeds; an estimate of P(solve)."""
-        return float(np.mean(self.solve_rates)) if self.solve_rates else math.nan
+        return average(self.solve_rates)
 
     @cached_property
     def share_sample(self) -> Sample:
@@ -134,7 +132,7 @@ def cell_of(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequ
         bounds=bounds,
         solve_rates=tuple(_by_seed(seeds, list(map(float, solved))).values()),
         solved=solved,
-        chance=_mean(tuple(chances)) if finished else math.nan,
+        chance=_mean(tuple(chances)),
         chosen=", ".join(f"{name} {value}" for name, value in zip(tuned, best, strict=True)),
         tried=len(candidates),
         candidates=tuple(scores.items()),
@@ -155,7 +153,7 @@ def _times(numbers: Sequence[float], solved: Sequence[bool]) -> SolveTimes:
 @lru_cache(maxsize=4096)
 def _mean(numbers: tuple[float, ...]) -> float:
     """The mean of the chances of a cell, which are those of many other cells too."""
-    return float(np.mean(numbers))
+    return average(numbers)
 
 
 def mean_validation_accuracy(runs: Sequence[Observation]) -> float:
@@ -168,7 +166,7 @@ def mean_validation_accuracy(runs: Sequence[Observation]) -> float:
         The mean; a diverged run counts as 0, a failed one is left out. -inf without runs.
     """
     accuracies = [max(0.0, one.record.validation_accuracy) for one in runs if not one.failed]
-    return sum(accuracies) / len(accuracies) if accuracies else -math.inf
+    return average(accuracies) if accuracies else -math.inf
 
 
 def _by_seed(seeds: Sequence[int], numbers: Sequence[float]) -> dict[int, float]:
@@ -180,4 +178,4 @@ def _by_seed(seeds: Sequence[int], numbers: Sequence[float]) -> dict[int, float]
     for seed, number in zip(seeds, numbers, strict=True):
         if not math.isnan(number):
             by_seed.setdefault(seed, []).append(number)
-    return {seed: sum(own) / len(own) for seed, own in by_seed.items()}
+    return {seed: average(own) for seed, own in by_seed.items()}

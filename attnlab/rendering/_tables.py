@@ -14,7 +14,7 @@ from rich.text import Text
 from attnlab.analysis.cell import Cell, Label
 from attnlab.analysis.claims import ClaimOutcome
 from attnlab.analysis.grid import Grid
-from attnlab.analysis.statistics import Interval, SeedShares, draws_per_row, improvement, interquartile_mean
+from attnlab.analysis.statistics import Interval, SeedShares, average, draws_per_row, improvement, interquartile_mean
 from attnlab.analysis.time_to_solve import TIME_METRICS
 from attnlab.formatting import between, fitted, metric_heading, number, span
 from attnlab.rendering._cell_text import center_text, solved_text, spread_text
@@ -200,7 +200,7 @@ def _chances(panel: Grid) -> list[float]:
 
 def _curve(cells: Sequence[Cell]) -> list[str]:
     """Two lines of blocks, from chance to 1."""
-    shares = [sum(cell.shares) / len(cell.shares) if cell.shares else math.nan for cell in cells]
+    shares = [average(cell.shares) for cell in cells]
     columns = max(1, min(3, 15 // max(1, len(shares))))
     lines = bars(shares, width=len(shares), height=2, low=0.0, high=1.0)
     return ["".join(block * columns for block in line) for line in lines]

@@ -15,7 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from attnlab.analysis.statistics import MIN_SEEDS, Interval, Sample, difference
+from attnlab.analysis.statistics import MIN_SEEDS, Interval, Sample, average, difference
 from attnlab.formatting import percent
 from attnlab.records import Record, Score
 from attnlab.rendering._text_table import FoldedText
@@ -84,7 +84,7 @@ class Interference:
         cell = self.cells.get((task, others))
         if cell is None:
             return Text("", style="dim")
-        mean = percent(sum(cell.accuracies) / len(cell.accuracies))
+        mean = percent(average(cell.accuracies))
         if not others:
             return Text(f"{mean}\nn={len(cell.accuracies)}")
         low, high = cell.interval

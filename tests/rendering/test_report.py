@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -324,6 +325,19 @@ def test_chance_is_not_told_for_columns_that_do_not_set_it() -> None:
         layout = experiment(report=ReportLayout(index=("level",), columns=columns))
         lines = drawn(report(records, layout))
         assert not any(line.startswith("chance") for line in lines)
+
+
+def test_chance_is_told_whatever_the_numbers_of_seeds() -> None:
+    chance = 0.658951
+    records = [
+        run(name, seed=seed).model_copy(update={"accuracy": Score(correct=70 + seed, total=100, chance=chance)})
+        for name, count in (("softmax", 30), ("gpam", 9))
+        for seed in range(count)
+    ]
+    result = report(records)
+    assert [line.split() for line in drawn(result) if line.startswith("chance")] == [["chance", "65.9"]]
+    cells = json.loads(FORMATS["json"](result))["cells"]
+    assert [cell["chance"] for cell in cells] == [chance, chance]
 
 
 def test_what_chance_is_stands_below_the_tables() -> None:
