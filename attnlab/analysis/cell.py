@@ -7,7 +7,7 @@ never used to choose. The runs of a seed are averaged: a seed counts once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -15,8 +15,8 @@ from attnlab.analysis._draws import Interval, Sample
 from attnlab.analysis._observations import Observation, accuracy_bounds, metric_bounds
 from attnlab.analysis.levels import half_solved, share_above_chance, share_sample
 from attnlab.analysis.statistics import UNKNOWN, LazyIntervals, average
-from attnlab.analysis.time_to_solve import TIME_METRICS, SolveTimes
-from attnlab.records import SOLVED
+from attnlab.analysis.time_to_solve import FOLLOWED, SolveTimes
+from attnlab.records import SOLVED, Record
 
 Label = tuple[str, ...]
 """The fields of a row, or the values of tuned fields, as text."""
@@ -50,7 +50,7 @@ class Cell:
     candidates: tuple[tuple[Label, float], ...] = ()
     """The tuned values that were tried, with their validation accuracies; none where nothing was chosen."""
     times: SolveTimes | None = None
-    """The times until the runs were solved, where the metric is one; its mean counts other runs with their budget."""
+    """The times until the runs were solved, where the metric is one; the mean counts others with their budget."""
     place: int = field(default=0, compare=False, repr=False)
     """Its place among the cells of the panel, whose intervals are computed when they are first asked for."""
     ends: LazyIntervals | None = field(default=None, compare=False, repr=False)
@@ -140,12 +140,13 @@ def cell_of(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequ
         diverged=sum(one.record.status == "diverged" for one in finished),
         accuracies=tuple(accuracies.values()),
         seeds=tuple(accuracies),
-        times=_times(numbers, solved) if metric in TIME_METRICS else None,
+        times=_times(finished, FOLLOWED[metric], solved) if metric in FOLLOWED else None,
     )
 
 
-def _times(numbers: Sequence[float], solved: Sequence[bool]) -> SolveTimes:
-    """The times of those runs that have one."""
+def _times(runs: Sequence[Observation], time: Callable[[Record], float], solved: Sequence[bool]) -> SolveTimes:
+    """The times of those runs that have one; there is none on another level than a run's own."""
+    numbers = [math.nan if one.evaluation else time(one.record) for one in runs]
     known = [pair for pair in zip(numbers, solved, strict=True) if not math.isnan(pair[0])]
     return SolveTimes(tuple(time for time, _ in known), tuple(one for _, one in known))
 
