@@ -28,20 +28,22 @@ def load_records(store: str | Path = "results", *, published: bool = False) -> R
         published: Whether the published records of a built-in experiment are read, which come with attnlab.
 
     Returns:
-        The records, in the order in which the runs were finished, or published ones in that of their plan; a list that
-        a notebook shows as a table, with ``to_pandas()`` and ``to_polars()``.
+        The records, in the order in which the runs were finished, or published ones in that of their plan; a run that
+        stands in several stores is listed once. It is a list that a notebook shows as a table, with ``to_pandas()``
+        and ``to_polars()``.
 
     Raises:
         attnlab.errors.StoreError: A journal is damaged.
         attnlab.errors.UnknownNameError: No records of that experiment are published.
     """
+    from attnlab.records import distinct
     from attnlab.storage import Store
     from attnlab.storage.published import read_published
     from attnlab.storage.status import find_stores
 
     if published:
         return Records(read_published(str(store)).records)
-    return Records(record for path in find_stores(Path(store)) for record in Store(path).records())
+    return Records(distinct(record for path in find_stores(Path(store)) for record in Store(path).records()))
 
 
 def load_run(run: str, store: str | Path = "results") -> Record:

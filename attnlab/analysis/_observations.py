@@ -20,7 +20,7 @@ from attnlab.analysis.fields import unknown_field
 from attnlab.analysis.levels import normalized_accuracy, share_above_chance
 from attnlab.analysis.time_to_solve import TIME_METRICS, TIMES
 from attnlab.errors import InvalidValueError, unknown
-from attnlab.records import SOLVED, Evaluation, Record
+from attnlab.records import SOLVED, Evaluation, Record, distinct
 from attnlab.run_fields import LOCATION, Cache, Fields, run_fields, short_name, trained_on
 from attnlab.specs import ModelSpec
 
@@ -165,11 +165,11 @@ def _bounds(name: str, run: Observation) -> Interval | None:
 
 
 def observations(records: Iterable[Record]) -> list[Observation]:
-    """All observations of some records, failed runs included."""
+    """All observations of some records, failed runs included; each run counts once."""
     cache: Cache = {}
     known: dict[tuple[int, ...], tuple[Fields, Any, Any]] = {}
     result = []
-    for record in records:
+    for record in distinct(records):
         spec = record.spec
         key = (id(spec.task), id(spec.model), id(spec.train), int(bool(spec.continue_from)))
         own = known.get(key)

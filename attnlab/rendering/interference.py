@@ -17,7 +17,7 @@ from rich.text import Text
 
 from attnlab.analysis.statistics import MIN_SEEDS, Interval, Sample, average, difference
 from attnlab.formatting import percent
-from attnlab.records import Record, Score
+from attnlab.records import Record, Score, distinct
 from attnlab.rendering._text_table import FoldedText
 
 Subtasks = tuple[str, ...]
@@ -104,7 +104,7 @@ def interference(records: Iterable[Record]) -> list[Interference]:
     """
     scores: dict[str, dict[tuple[str, Subtasks], dict[int, Score]]] = {}
     order: dict[str, None] = {}
-    for record in records:
+    for record in distinct(records):
         if record.status == "failed" or record.spec.task.name != "mixture":
             continue
         evaluations = [one for one in record.evaluations if one.level == record.spec.task.level]

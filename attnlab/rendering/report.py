@@ -26,7 +26,7 @@ from attnlab.choices import SCORED
 from attnlab.config.experiment import Experiment
 from attnlab.data_frames import to_pandas, to_polars
 from attnlab.errors import InvalidValueError
-from attnlab.records import SOLVED, Record
+from attnlab.records import SOLVED, Record, distinct
 from attnlab.rendering._tables import (
     Overall,
     capacity_table,
@@ -385,7 +385,7 @@ def report(
     """Report on a set of records.
 
     Args:
-        records: Finished runs; the rows are in their order.
+        records: Finished runs; the rows are in their order. Those of one id are one run.
         experiment: The experiment of the runs, for its tuned fields, layout, claims and published values; None has
             none of them.
         metric: The metric in the cells; None takes the experiment's, or accuracy.
@@ -399,6 +399,7 @@ def report(
         UnknownNameError: There is no such metric or field.
         InvalidValueError: Times to solve would be averaged over the runs of a seed.
     """
+    records = distinct(records)
     layout = experiment.report if experiment else None
     tuned = experiment.tuned if experiment else ()
     panels = grids(

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from attnlab.analysis.claims import check_claims
 from attnlab.config.experiment import Claim, Experiment, LadderLevels, ReportLayout
 from attnlab.formatting import between
 from attnlab.records import Record, Score
 from attnlab.rendering import _tables as tables
 from attnlab.rendering._tables import capacity_table, grid_table
 from attnlab.rendering.export import FORMATS
+from attnlab.rendering.failure_mode_table import failure_mode_table
 from attnlab.rendering.latex import report_latex
 from attnlab.rendering.report import Report, report
 from tests.rendering.capture import drawn
@@ -114,6 +116,19 @@ def test_failed_and_diverged_runs_are_counted() -> None:
     assert "Left out: 1 failed run;" in notes
     assert "2 runs diverged" in notes
     assert "failed" in " ".join(drawn(report([run(status="failed")])))
+
+
+def test_records_of_joined_stores_count_each_run_once() -> None:
+    records = [*seeds([0.5, 0.6, 0.7], pairs=4), *seeds([0.3, 0.4, 0.5], pairs=8, attention="gpam")]
+    once, joined = report(records), report([*records, *records[:4]])
+    assert joined.footnotes()[0] == "6 runs."
+    assert drawn(joined) == drawn(once)
+    assert FORMATS["json"](joined) == FORMATS["json"](once)
+    claim = Claim(says="x", of={"level": 4}, expect="at least", bound=0.5)
+    assert check_claims([claim], [*records, *records]) == check_claims([claim], records)
+    modes = failure_mode_table([*records, *records])
+    assert len(modes.modes) == 6
+    assert modes.panels == failure_mode_table(records).panels
 
 
 def test_the_kind_of_the_intervals_is_in_the_footnotes() -> None:
