@@ -14,7 +14,7 @@ from attnlab.analysis.cell import Label
 from attnlab.analysis.claims import ClaimOutcome, judge_claims
 from attnlab.analysis.comparisons import Comparison, Question, pairs
 from attnlab.analysis.grid import Grid
-from attnlab.analysis.grids import grids
+from attnlab.analysis.grids import grids, without_metric
 from attnlab.analysis.panel_comparisons import decided_pairs, panel_comparisons
 from attnlab.analysis.planned_levels import planned_levels
 from attnlab.analysis.published_values import PublishedComparison, compare_published
@@ -266,10 +266,23 @@ class Report:
             chances = dict.fromkeys(record.chance_note for record in reversed(kinds.values()) if record.chance_note)
             notes += [f"{text[0].upper()}{text[1:]}." for text in list(chances)[:SHOWN]]
         if self.diverged:
-            notes.append(f"{_count(self.diverged, 'run')} diverged; the scores count, but never as solved.")
+            notes.append(self._diverged_note(first.metric if first else "accuracy"))
         if self.failed:
             notes.append(f"Left out: {_count(self.failed, 'failed run')}; attnlab ls results shows why.")
         return notes
+
+    def _diverged_note(self, metric: str) -> str:
+        """How the runs that diverged count in the tables of a metric."""
+        told = f"{_count(self.diverged, 'run')} diverged"
+        if metric in TIME_METRICS:
+            return f"{told}: not solved to the end of the budget."
+        missing = without_metric([record for record in self.records if record.status == "diverged"], metric)
+        if not missing:
+            return f"{told}; what was reached until then counts, but never as solved."
+        left_out = f"without a value of {metric.replace('_', ' ')}: left out of the means, and counted as not solved."
+        if missing == self.diverged:
+            return f"{told} {left_out}"
+        return f"{told}, never counted as solved; {missing} of them {left_out}"
 
     def _interval_notes(self, counts: set[int]) -> list[str]:
         """How intervals and ranks were computed, given the numbers of seeds in the cells."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -116,6 +117,27 @@ def test_failed_and_diverged_runs_are_counted() -> None:
     assert "Left out: 1 failed run;" in notes
     assert "2 runs diverged" in notes
     assert "failed" in " ".join(drawn(report([run(status="failed")])))
+
+
+def test_how_diverged_runs_count_is_told_of_the_metric_that_is_shown() -> None:
+    lost: dict[str, Any] = {"status": "diverged", "loss": math.nan, "history": ()}
+    records = [run(), run(seed=1), run(seed=2, **lost), run(seed=3, **lost)]
+
+    def note(metric: str, runs: list[Record] = records) -> str:
+        (found,) = (text for text in report(runs, metric=metric).footnotes() if "diverged" in text)
+        return found
+
+    counted = "what was reached until then counts, but never as solved."
+    assert note("accuracy") == f"2 runs diverged; {counted}"
+    assert note("steps", [run(), run(seed=3, **lost)]) == f"1 run diverged; {counted}"
+    left_out = "left out of the means, and counted as not solved."
+    for metric in ("loss", "perplexity", "validation_accuracy"):
+        assert len(report(records, metric=metric).panels[0].cells[("softmax",), 4].values) == 2
+        words = metric.replace("_", " ")
+        assert note(metric) == f"2 runs diverged without a value of {words}: {left_out}"
+    some = "3 runs diverged, never counted as solved; 2 of them without a value of loss"
+    assert note("loss", [*records, run(seed=4, status="diverged")]) == f"{some}: {left_out}"
+    assert note("time_to_solve") == "2 runs diverged: not solved to the end of the budget."
 
 
 def test_records_of_joined_stores_count_each_run_once() -> None:
