@@ -207,7 +207,7 @@ def test_charts_and_latex_end_a_time_that_is_not_bounded_at_the_budget() -> None
     assert (point["mean"], point["low"], point["high"]) == (BUDGET, 0, BUDGET)
     assert (point["value"], point["interval"]) == (f">{BUDGET:,}", f"0 to >{BUDGET:,}")
     text = report_latex(found).decode()
-    assert "medians over seeds" in text
+    assert "medians over 3 seeds" in text
     assert f"\\textgreater{{}}{BUDGET:,}" in text
 
 
