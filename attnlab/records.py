@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -412,3 +413,24 @@ class Record(Result):
             ValueError: The line is no record.
         """
         return cls.model_validate_json(line)
+
+
+def distinct(records: Iterable[Record]) -> list[Record]:
+    """Take each run once, however many stores it was read from.
+
+    Args:
+        records: Any records.
+
+    Returns:
+        The records in their order, each at the first place of its id; of several of one id the last, as in a journal,
+        but no failed one where another is not.
+    """
+    listed = list(records)
+    if len({record.id for record in listed}) == len(listed):
+        return listed
+    by_id: dict[str, Record] = {}
+    for record in listed:
+        other = by_id.get(record.id)
+        if other is None or record.status != "failed" or other.status == "failed":
+            by_id[record.id] = record
+    return list(by_id.values())

@@ -18,7 +18,8 @@ from attnlab.diagnosis.result import Diagnosis, Panel, Series
 from attnlab.errors import InvalidValueError
 from attnlab.records import HistoryPoint
 from attnlab.rendering.report import Report, report
-from tests.rendering.fake_runs import run
+from attnlab.storage import Store
+from tests.rendering.fake_runs import run, seeds
 
 HOSTILE = "<b id=x>\x1b[2J&"
 """A name with markup and a control character."""
@@ -56,6 +57,17 @@ def test_records_are_a_list(tmp_path: Any) -> None:
     assert RUNS[1].spec.seed == 1
     assert pickle.loads(pickle.dumps(RUNS)) == RUNS
     assert isinstance(attnlab.load_records(tmp_path), Records)
+
+
+def test_a_run_of_several_stores_is_loaded_once(tmp_path: Any) -> None:
+    for name, runs in (("a", seeds([0.5, 0.6])), ("b", seeds([0.5, 0.6, 0.7]))):
+        store = Store(tmp_path / name)
+        store.open()
+        store.append(runs)
+    records = attnlab.load_records(tmp_path)
+    assert [record.spec.seed for record in records] == [0, 1, 2]
+    joined = [*attnlab.load_records(tmp_path / "b"), *attnlab.load_records(tmp_path / "a")]
+    assert attnlab.report(joined).footnotes() == attnlab.report(records).footnotes()
 
 
 def test_records_become_rows() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from pydantic import ValidationError
 from scipy.stats import binomtest
 
-from attnlab.records import SOLVED, DiagnosticsPoint, HistoryPoint, Record, Score, SequenceSums
+from attnlab.records import SOLVED, DiagnosticsPoint, HistoryPoint, Record, Score, SequenceSums, distinct
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec, TrainSpec
 
 SPEC = RunSpec(task=TaskSpec(name="recall", options={"pairs": 4}, complexity="pairs", version=1))
@@ -40,6 +40,15 @@ def test_an_id_survives_the_journal() -> None:
     )
     read = Record.from_line(record(spec).model_dump_json())
     assert read.spec.id == read.id == spec.id
+
+
+def test_each_run_is_taken_once_and_a_failed_one_does_not_replace_another() -> None:
+    one, two = record(), record(SPEC.model_copy(update={"seed": 9}))
+    again, failed = one.model_copy(update={"steps": 7}), one.model_copy(update={"status": "failed"})
+    assert distinct([one, two]) == [one, two]
+    assert distinct(iter([one, two, again])) == [again, two]
+    assert distinct([one, two, failed]) == [one, two]
+    assert distinct([failed, two, one]) == [one, two]
 
 
 def test_the_environment_is_not_part_of_the_numbers() -> None:

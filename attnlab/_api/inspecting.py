@@ -259,7 +259,8 @@ def report(
     'steps'
 
     Args:
-        results: A store, or records; the name of a built-in experiment, where its published records are reported.
+        results: A store, or records, of which those of one id are one run; the name of a built-in experiment, where
+            its published records are reported.
         published: Whether ``results`` names an experiment whose published records are reported, without a run.
         metric: What stands in the cells; None takes the experiment's, or accuracy.
         index: Fields that name a row, or one; empty takes the experiment's, or those in which the runs differ.

@@ -33,22 +33,24 @@ def load_records(store: str | Path | Sequence[str | Path] = "results", *, publis
         published: Whether the published records of a built-in experiment are read, which come with attnlab.
 
     Returns:
-        The records, in the order in which the runs were finished, or published ones in that of their plan; a list that
-        a notebook shows as a table, with ``to_pandas()`` and ``to_polars()``.
+        The records, in the order in which the runs were finished, or published ones in that of their plan; a run that
+        stands in several stores is listed once. It is a list that a notebook shows as a table, with ``to_pandas()``
+        and ``to_polars()``.
 
     Raises:
         attnlab.errors.StoreError: A journal is damaged.
         attnlab.errors.UnknownNameError: No records of that experiment are published.
     """
+    from attnlab.records import distinct
     from attnlab.storage import Store
     from attnlab.storage.published import read_published
     from attnlab.storage.status import find_stores
 
     named = [store] if isinstance(store, str | Path) else store
     if published:
-        return Records(record for name in named for record in read_published(str(name)).records)
+        return Records(distinct(record for name in named for record in read_published(str(name)).records))
     stores = dict.fromkeys(path for folder in named for path in find_stores(Path(folder)))
-    return Records(record for path in stores for record in Store(path).records())
+    return Records(distinct(record for path in stores for record in Store(path).records()))
 
 
 @checked(run=read.run_id, store=read.folder)

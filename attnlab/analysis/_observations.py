@@ -20,9 +20,12 @@ from attnlab.analysis.fields import unknown_field
 from attnlab.analysis.levels import normalized_accuracy, share_above_chance
 from attnlab.analysis.time_to_solve import TIME_METRICS, TIMES
 from attnlab.errors import InvalidValueError, unknown
-from attnlab.records import SOLVED, Evaluation, Record
+from attnlab.records import SOLVED, Evaluation, Record, distinct
 from attnlab.run_fields import LOCATION, Cache, Fields, run_fields, short_name, trained_on
 from attnlab.specs import ModelSpec
+
+MOST_NATS = 700.0
+"""A loss whose exponential is a float; that of 710 nats is none."""
 
 
 class Observation(NamedTuple):
@@ -86,13 +89,18 @@ def _loss(observation: Observation) -> float:
     return _number((observation.evaluation or observation.record).loss)
 
 
+def _perplexity(loss: float) -> float:
+    """exp(loss), within the range of floats; nan of a loss that is nan, of which ``min`` would make 700 nats."""
+    return loss if math.isnan(loss) else math.exp(min(MOST_NATS, loss))
+
+
 METRICS: dict[str, Callable[[Observation], float]] = {
     "accuracy": _accuracy,
     "error": lambda one: 1 - _accuracy(one),
     "normalized_accuracy": lambda one: normalized_accuracy(_accuracy(one), one.chance),
     "exact_match": lambda one: (one.evaluation or one.record).exact_match.mean,
     "loss": _loss,
-    "perplexity": lambda one: math.nan if one.record.squared_errors else math.exp(min(700.0, _loss(one))),
+    "perplexity": lambda one: _perplexity(_loss(one)) if not one.record.squared_errors else math.nan,
     "solved": lambda one: float(_accuracy(one) >= SOLVED and one.record.status == "done"),
     "validation_accuracy": lambda one: _number(one.record.last_validation),
     "steps": lambda one: float(one.record.steps),
@@ -157,11 +165,11 @@ def _bounds(name: str, run: Observation) -> Interval | None:
 
 
 def observations(records: Iterable[Record]) -> list[Observation]:
-    """All observations of some records, failed runs included."""
+    """All observations of some records, failed runs included; each run counts once."""
     cache: Cache = {}
     known: dict[tuple[int, ...], tuple[Fields, Any, Any]] = {}
     result = []
-    for record in records:
+    for record in distinct(records):
         spec = record.spec
         key = (id(spec.task), id(spec.model), id(spec.train), int(bool(spec.continue_from)))
         own = known.get(key)

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from attnlab.analysis._draws import Floats, Interval, Sample, Weights, lower_limit, upper_limit
-from attnlab.analysis.statistics import MIN_SEEDS, TAIL, TINY, UNKNOWN
+from attnlab.analysis.statistics import MIN_SEEDS, TAIL, TINY, UNKNOWN, average
 
 BLOCK = 50
 """Variants whose curves are fitted at once."""
@@ -143,7 +143,7 @@ def _prepared(
     """The levels that were run, their seeds, their means, and the lower and upper draws of these, if there are any."""
     full = [(x, cell) for x, cell in zip(complexities, cells, strict=True) if is_known(cell)]
     xs = [x for x, _ in full]
-    means = [float(np.mean(cell.values)) if isinstance(cell, Sample) else cell for _, cell in full]
+    means = [average(cell.values) if isinstance(cell, Sample) else cell for _, cell in full]
     samples = [cell for _, cell in full if isinstance(cell, Sample)]
     most = max((len(sample.values) for sample in samples), default=1)
     sizes = [len(cell.values) if isinstance(cell, Sample) else most for _, cell in full]

@@ -7,18 +7,16 @@ never used to choose. The runs of a seed are averaged: a seed counts once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-
-import numpy as np
 
 from attnlab.analysis._draws import Interval, Sample
 from attnlab.analysis._observations import Observation, accuracy_bounds, metric_bounds
 from attnlab.analysis.levels import half_solved, share_above_chance, share_sample
-from attnlab.analysis.statistics import UNKNOWN, LazyIntervals
-from attnlab.analysis.time_to_solve import TIME_METRICS, SolveTimes
-from attnlab.records import SOLVED
+from attnlab.analysis.statistics import UNKNOWN, LazyIntervals, average
+from attnlab.analysis.time_to_solve import FOLLOWED, SolveTimes
+from attnlab.records import SOLVED, Record
 
 Label = tuple[str, ...]
 """The fields of a row, or the values of tuned fields, as text."""
@@ -52,7 +50,7 @@ class Cell:
     candidates: tuple[tuple[Label, float], ...] = ()
     """The tuned values that were tried, with their validation accuracies; none where nothing was chosen."""
     times: SolveTimes | None = None
-    """The times until the runs were solved, where the metric is one; its mean counts other runs with their budget."""
+    """The times until the runs were solved, where the metric is one; the mean counts others with their budget."""
     place: int = field(default=0, compare=False, repr=False)
     """Its place among the cells of the panel, whose intervals are computed when they are first asked for."""
     ends: LazyIntervals | None = field(default=None, compare=False, repr=False)
@@ -71,7 +69,7 @@ class Cell:
     @property
     def mean(self) -> float:
         """Over seeds."""
-        return float(np.mean(self.values)) if self.values else math.nan
+        return average(self.values)
 
     @property
     def interval_kind(self) -> str:
@@ -81,7 +79,7 @@ class Cell:
     @property
     def solve_rate(self) -> float:
         """The share of runs that are solved, averaged over seeds; an estimate of P(solve)."""
-        return float(np.mean(self.solve_rates)) if self.solve_rates else math.nan
+        return average(self.solve_rates)
 
     @cached_property
     def share_sample(self) -> Sample:
@@ -134,7 +132,7 @@ def cell_of(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequ
         bounds=bounds,
         solve_rates=tuple(_by_seed(seeds, list(map(float, solved))).values()),
         solved=solved,
-        chance=_mean(tuple(chances)) if finished else math.nan,
+        chance=_mean(tuple(chances)),
         chosen=", ".join(f"{name} {value}" for name, value in zip(tuned, best, strict=True)),
         tried=len(candidates),
         candidates=tuple(scores.items()),
@@ -142,12 +140,13 @@ def cell_of(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequ
         diverged=sum(one.record.status == "diverged" for one in finished),
         accuracies=tuple(accuracies.values()),
         seeds=tuple(accuracies),
-        times=_times(numbers, solved) if metric in TIME_METRICS else None,
+        times=_times(finished, FOLLOWED[metric], solved) if metric in FOLLOWED else None,
     )
 
 
-def _times(numbers: Sequence[float], solved: Sequence[bool]) -> SolveTimes:
-    """The times of those runs that have one."""
+def _times(runs: Sequence[Observation], time: Callable[[Record], float], solved: Sequence[bool]) -> SolveTimes:
+    """The times of those runs that have one; there is none on another level than a run's own."""
+    numbers = [math.nan if one.evaluation else time(one.record) for one in runs]
     known = [pair for pair in zip(numbers, solved, strict=True) if not math.isnan(pair[0])]
     return SolveTimes(tuple(time for time, _ in known), tuple(one for _, one in known))
 
@@ -155,7 +154,7 @@ def _times(numbers: Sequence[float], solved: Sequence[bool]) -> SolveTimes:
 @lru_cache(maxsize=4096)
 def _mean(numbers: tuple[float, ...]) -> float:
     """The mean of the chances of a cell, which are those of many other cells too."""
-    return float(np.mean(numbers))
+    return average(numbers)
 
 
 def mean_validation_accuracy(runs: Sequence[Observation]) -> float:
@@ -168,7 +167,7 @@ def mean_validation_accuracy(runs: Sequence[Observation]) -> float:
         The mean; a diverged run counts as 0, a failed one is left out. -inf without runs.
     """
     accuracies = [max(0.0, one.record.validation_accuracy) for one in runs if not one.failed]
-    return sum(accuracies) / len(accuracies) if accuracies else -math.inf
+    return average(accuracies) if accuracies else -math.inf
 
 
 def _by_seed(seeds: Sequence[int], numbers: Sequence[float]) -> dict[int, float]:
@@ -180,4 +179,4 @@ def _by_seed(seeds: Sequence[int], numbers: Sequence[float]) -> dict[int, float]
     for seed, number in zip(seeds, numbers, strict=True):
         if not math.isnan(number):
             by_seed.setdefault(seed, []).append(number)
-    return {seed: sum(own) / len(own) for seed, own in by_seed.items()}
+    return {seed: average(own) for seed, own in by_seed.items()}

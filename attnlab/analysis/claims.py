@@ -28,6 +28,8 @@ from attnlab.formatting import SHARES, percent
 from attnlab.records import Record
 
 Outcome = Literal["holds", "fails", "undecided"]
+MOST_DIGITS = 7
+"""Digits of an end of an interval that are tried, until it is on its side of what is claimed."""
 EQUAL = 0.02
 """Two numbers are equal if they differ by no more than this, unless a claim gives another margin."""
 SHOWN = 12
@@ -169,9 +171,9 @@ def _outcome(claim: Claim, mine: Sequence[Sample], other: Sequence[Sample] = (),
         reason = "; the mean of the other runs may be 0" if claim.ratio and math.isfinite(estimate) else ""
         evidence = f"{quantity} {_number(claim, estimate)}, without an interval{reason}"
         return ClaimOutcome(claim.says, "undecided", evidence, estimate)
-    found, low, high = (_number(claim, one) for one in (estimate, *ends))
-    evidence = f"{quantity} {found} [{low}, {high}]{about}, claimed: {_claimed_text(claim)}"
     outcome = decide(claim, ends)
+    low, high = (_number(claim, end) if outcome == "undecided" else _decided_end(claim, end) for end in ends)
+    evidence = f"{quantity} {_number(claim, estimate)} [{low}, {high}]{about}, claimed: {_claimed_text(claim)}"
     if outcome == "undecided" and not _may_hold(claim, mine, other):
         evidence += (
             f"; too few seeds ({fewest}) for it to hold, even with every run at the bound of the metric that favors it"
@@ -289,6 +291,16 @@ def _quantity(claim: Claim) -> str:
 def _in_percent(claim: Claim) -> bool:
     """Whether the estimate is told in percent, as the tables tell its metric; a ratio has no unit."""
     return claim.metric in SHARES and not claim.ratio
+
+
+def _decided_end(claim: Claim, value: float) -> str:
+    """An end of the interval that decides a claim, with so many digits that it is on its side of what is claimed."""
+    text, unit = _number(claim, value), 100 if _in_percent(claim) else 1
+    for digits in range(2, MOST_DIGITS):
+        if all((float(text) / unit >= bound) == (value >= bound) for bound in _claimed_range(claim)):
+            break
+        text = f"{unit * value:.{digits}f}" if unit > 1 else f"{value:.{digits + 3}g}"
+    return text
 
 
 def _number(claim: Claim, value: float) -> str:

@@ -13,7 +13,7 @@ from attnlab.analysis._panels import Panel
 from attnlab.analysis.capacity import BLOCK, Curve, curve, curves, is_known
 from attnlab.analysis.cell import Cell, Label
 from attnlab.analysis.levels import boundary
-from attnlab.analysis.statistics import UNKNOWN
+from attnlab.analysis.statistics import UNKNOWN, average
 
 LEVELS = (0.5, 0.9)
 """Shares of the way from chance to 1: C50 and C90."""
@@ -105,7 +105,7 @@ class Grid:
             while it is not so on a higher level; empty where the row falls with the level as C50 and C90 assume.
         """
         cells = self.across(row)
-        shares = [sum(cell.shares) / len(cell.shares) if cell.shares else math.nan for cell in cells]
+        shares = [average(cell.shares) for cell in cells]
         tests = [[cell.passed for cell in cells]]
         tests += [[None if math.isnan(share) else share >= level for share in shares] for level in LEVELS]
         found = {

@@ -131,3 +131,16 @@ def field_text(value: Any) -> str:
 def _sortable(value: Any) -> Any:
     """A column value that can be sorted: a number or text."""
     return value if isinstance(value, int | float | str) and not isinstance(value, bool) else field_text(value)
+
+
+def without_metric(records: Iterable[Record], metric: str) -> int:
+    """Count the runs that a metric leaves out.
+
+    Args:
+        records: Finished runs.
+        metric: The metric.
+
+    Returns:
+        How many of them have no such number on their own level.
+    """
+    return sum(math.isnan(one.metric(metric)) for one in observations(records) if one.evaluation is None)

@@ -11,13 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from attnlab.analysis._observations import Observation, observations
 from attnlab.analysis.fields import canonical_part
 from attnlab.analysis.metric_names import higher_is_better
 from attnlab.analysis.planned_levels import Plan
-from attnlab.analysis.statistics import UNKNOWN, Interval, mean
+from attnlab.analysis.statistics import UNKNOWN, Interval, average, mean
 from attnlab.analysis.strata import Strata, strata
 from attnlab.config.published_values import PublishedTable, PublishedValue
 from attnlab.errors import UnknownNameError
@@ -153,7 +151,7 @@ def _extremes(ours: Strata, rising: bool | None) -> tuple[float, float]:
     complete = set.intersection(*(set(one) for one in by_seed))
     if rising is None or not complete:
         return math.nan, math.nan
-    means = [float(np.mean([one[seed] for one in by_seed])) for seed in complete]
+    means = [average([one[seed] for one in by_seed]) for seed in complete]
     return (max(means), min(means)) if rising else (min(means), max(means))
 
 

@@ -74,6 +74,29 @@ TINY = 1e-12
 """Bound on the rounding error of sums of shares."""
 
 
+def average(numbers: Sequence[float]) -> float:
+    """Average numbers such that equal ones have themselves as their mean, however many they are.
+
+    >>> average([0.658951] * 30), average([0.1, 0.2, 0.3]) == average([0.3, 0.2, 0.1]), average([])
+    (0.658951, True, nan)
+
+    Args:
+        numbers: The numbers.
+
+    Returns:
+        The mean, in whatever order the numbers are; nan without one.
+    """
+    if not len(numbers):
+        return math.nan
+    first = float(numbers[0])
+    if all(number == first for number in numbers):
+        return first  # a sum of floats, divided by their number, may be another float
+    try:
+        return math.fsum(numbers) / len(numbers)
+    except (OverflowError, ValueError):  # the sum is beyond floats, or of both infinities
+        return float(sum(number / len(numbers) for number in numbers))
+
+
 def intervals(samples: Sequence[Sample]) -> list[Interval]:
     """Compute the interval of the mean of each cell by itself.
 
@@ -289,7 +312,7 @@ def interquartile_mean(
         return math.nan, UNKNOWN
     scores = np.sort(np.concatenate([cell.values for cell in cells]))
     cut = len(scores) // 4
-    value = float(scores[cut : len(scores) - cut].mean())
+    value = average(scores[cut : len(scores) - cut].tolist())
     if min(len(cell.values) for cell in cells) < MIN_SEEDS:
         return value, UNKNOWN
     kept = kept or SeedShares()
@@ -340,7 +363,7 @@ def improvement(
     if not pairs:
         return math.nan, UNKNOWN
     wins = [_Wins(x.values, y.values) for x, y in pairs]
-    value = float(np.mean([one.share for one in wins]))
+    value = average([one.share for one in wins])
     if min(len(sample.values) for pair in pairs for sample in pair) < MIN_SEEDS:
         return value, UNKNOWN
     kept = kept or SeedShares()
@@ -411,7 +434,7 @@ def _side(weights: Weights, samples: Sequence[Sample], pseudo: int) -> tuple[Flo
 
 
 def _average(samples: Sequence[Sample]) -> float:
-    return float(np.mean([np.mean(sample.values) for sample in samples]))
+    return average([average(sample.values) for sample in samples])
 
 
 def _combined(own: float, other: float, ratio: bool) -> float:
@@ -434,7 +457,8 @@ def _student(ours: Sequence[Sample], theirs: Sequence[Sample], *, ratio: bool = 
 
     seeds = own_parts.keys() | other_parts.keys()
     pairs = np.array([(own_parts.get(seed, 0.0), other_parts.get(seed, 0.0)) for seed in sorted(seeds)])
-    (var, cov), (_, other_var) = (pairs.T @ pairs * fewest / (fewest - 1)).tolist()
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows has no interval
+        (var, cov), (_, other_var) = (pairs.T @ pairs * fewest / (fewest - 1)).tolist()
     if not math.isfinite(var + other_var + cov):
         return value, UNKNOWN
     t = float(stdtrit(fewest - 1, 1 - TAIL))
@@ -452,7 +476,7 @@ def _parts(samples: Sequence[Sample]) -> tuple[float, dict[int, float]]:
     """The mean over cells, and what each seed adds to it."""
     parts: dict[int, float] = {}
     for sample in samples:
-        center = float(np.mean(sample.values))
+        center = average(sample.values)
         for seed, number in zip(sample.seed_list, sample.values, strict=True):
             parts[seed] = parts.get(seed, 0.0) + (number - center) / (len(sample.values) * len(samples))
     return _average(samples), parts

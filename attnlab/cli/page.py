@@ -39,11 +39,12 @@ def write_page(path: Path, result: Report, results: Reported, attention_maps: in
     texts = [(f"The experiment ({origin.file})", origin.yaml)] if origin.yaml else []
     if experiment and not texts:
         texts = [("The experiment", experiment_yaml(experiment))]
-    maps, about_maps = _attention_maps(result, results.folder, attention_maps)
+    command = shlex.join(["attnlab", *sys.argv[1:]])
+    maps, about_maps = _attention_maps(result, results.folder, attention_maps, command)
     store = results.folder or Path("results")  # of published runs, none continues another one
     page = html_page(
         result,
-        shlex.join(["attnlab", *sys.argv[1:]]),
+        command,
         sweep,
         failures=failure_mode_table(result.records, experiment),
         texts=texts,
@@ -54,8 +55,8 @@ def write_page(path: Path, result: Report, results: Reported, attention_maps: in
     write_file(path, page)
 
 
-def _attention_maps(result: Report, folder: Path | None, count: int) -> tuple[list[RunMaps], str]:
-    """Compute the attention maps of one run of each of the first variants, and tell what they show."""
+def _attention_maps(result: Report, folder: Path | None, count: int, command: str) -> tuple[list[RunMaps], str]:
+    """Compute the attention maps of one run of each of the first variants, and tell what they show, in lines."""
     from attnlab.errors import AttnlabError
     from attnlab.rendering.html import RunMaps, runs_with_maps
     from attnlab.storage.find_run import weights_path
@@ -70,11 +71,11 @@ def _attention_maps(result: Report, folder: Path | None, count: int) -> tuple[li
     maps, without = [], []
     for record in runs_with_maps(result, kept, count):
         try:
-            maps.append(RunMaps(record, run_maps(record.id, folder, most=MAPS_OF_A_RUN)))
+            maps.append(RunMaps(record, run_maps(record.id, folder, most=MAPS_OF_A_RUN, command=command)))
         except AttnlabError as error:
-            without.append(f" None of run {record.id[:6]}: {error.problem}")
+            without.append("\n".join(filter(None, (f"None of run {record.id[:6]}: {error.problem}", error.hint))))
     about = (
         "Queries down, keys across, on the first validation sequence: of each variant the run of the hardest level "
         f"with the best validation accuracy whose weights are stored, with at most {MAPS_OF_A_RUN} heads."
     )
-    return maps, about + "".join(without)
+    return maps, "\n".join([about, *without])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -117,6 +118,7 @@ def report(
     from attnlab.rendering.report import report as make_report
     from attnlab.storage.journal import uncollected
 
+    load_plugins(plugins)
     results = reported.published(store) if published else reported.stored(store)
     metric = renamed(metric, METRICS, "--metric") if metric else None
     if metric and (words := metric.replace("-", "_")) in RUN_METRICS:
@@ -132,7 +134,6 @@ def report(
             if results.folder is None:
                 hint = "Run the experiment yourself, and probe the runs of your store."
                 raise InvalidValueError("Published records cannot be probed.", hint, where="--probe")
-            load_plugins(plugins)
             _probe(results.folder, plugins or [], quiet=quiet)
         _report_failure_modes(results, fields, columns, files, as_json=as_json)
         return
@@ -206,7 +207,7 @@ def _probe(folder: Path, plugins: list[Path], *, quiet: bool) -> None:
     from attnlab.storage import PROBES
     from attnlab.training.events import no_callback
 
-    plan = plan_probes(records(folder, history=True))
+    plan = plan_probes(records(folder, history=True), shlex.join(["attnlab", *sys.argv[1:]]))
     stderr = Console(stderr=True, quiet=quiet)
     for run, reason in plan.refused.items():
         stderr.print(f"Not probed: {run}: {reason}", highlight=False, markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnlab.charts.diagnostics import attention_map, diagnostic, log_axis
 from attnlab.charts.look import PAPER
-from attnlab.charts.pooling import pool_max
+from attnlab.charts.pooling import largest_weight, pool_max
 from attnlab.charts.runs import Definition, Variants
 from attnlab.errors import InvalidValueError
 
@@ -73,8 +73,9 @@ def _map(one: AttentionMap) -> Definition:
         {"query": query * size, "key": key * size, "weight": weight}
         for query, row in enumerate(weights)
         for key, weight in enumerate(row[: query + 1])
+        if math.isfinite(weight)
     ]
-    largest = 1.0 if one.is_share else max((abs(cell["weight"]) for cell in cells), default=1.0) or 1.0
+    largest = 1.0 if one.is_share else largest_weight(cell["weight"] for cell in cells) or 1.0
     signed = any(cell["weight"] < 0 for cell in cells)
     chart = attention_map(range(0, len(one.weights), size), largest, signed=signed, side=WIDTH)
     note = one.matrix + (f"; each cell is the largest of {size} x {size}" if size > 1 else "")

@@ -11,13 +11,14 @@ from attnlab.diagnosis.run_subject import run_subject
 from attnlab.diagnosis.whole_models import WholeModelSubject
 
 
-def run_maps(run: str, store: Path, *, most: int) -> tuple[AttentionMap, ...]:
+def run_maps(run: str, store: Path, *, most: int, command: str = "attnlab report") -> tuple[AttentionMap, ...]:
     """Compute the attention maps of a finished run on its first validation sequence.
 
     Args:
         run: The id of the run.
         store: The folder of results that holds it.
         most: How many maps to return; of more heads, the first of each layer come first.
+        command: The command line that asks for the maps, for a message.
 
     Returns:
         The maps by layer and head; of layers without heads, the matrix that stands for their attention.
@@ -27,7 +28,7 @@ def run_maps(run: str, store: Path, *, most: int) -> tuple[AttentionMap, ...]:
         InvalidValueError: The model has no matrix.
         StoreError: The weights were not kept or do not fit.
     """
-    record, subject = run_subject(run, store, command="attnlab report", batch=1)
+    record, subject = run_subject(run, store, command=command, batch=1)
     if isinstance(subject, WholeModelSubject):
         return (subject.attention_map("attention", "1.1"),)
     trace = subject.trace()

@@ -25,7 +25,7 @@ from attnlab.storage import PROBES, Store
 from attnlab.storage.locks import sweep_lock
 from attnlab.training.events import Progress, no_callback
 from attnlab.training.interruption import interruptible
-from attnlab.training.run_parts import check_parts
+from attnlab.training.run_parts import check_parts, error_of_run
 
 STEPS = 4
 """The first probe takes this many times the steps."""
@@ -51,11 +51,12 @@ class ProbePlan:
         return list({spec.id: spec for spec in every}.values())
 
 
-def plan_probes(records: Iterable[Record]) -> ProbePlan:
+def plan_probes(records: Iterable[Record], command: str = "attnlab report") -> ProbePlan:
     """Find the runs whose records leave two failure modes.
 
     Args:
         records: Finished runs, with their whole histories.
+        command: The command line that asks for the probes, for the reason where a file with a part is not named.
 
     Returns:
         Those that can be probed, and those that cannot: a part of theirs is not known or has changed, they continue
@@ -75,7 +76,8 @@ def plan_probes(records: Iterable[Record]) -> ProbePlan:
                 check_parts(record.spec)
                 undecided.append(record)
             except AttnlabError as error:
-                refused[record.id] = error.problem
+                told = error_of_run(record, error, command)
+                refused[record.id] = "\n".join(filter(None, (told.problem, told.hint)))
     return ProbePlan(tuple(undecided), refused)
 
 

@@ -23,7 +23,7 @@ def center(cell: Cell) -> float:
 
 
 def center_text(cell: Cell, metric: str) -> str:
-    """The mean over seeds, or the median of times to solve; ``>2,000`` where it is longer than the runs were trained.
+    """The mean over seeds, or the median of times to solve; ``>2,000`` where more than half were unsolved for so long.
 
     Args:
         cell: A cell with runs.
@@ -32,26 +32,16 @@ def center_text(cell: Cell, metric: str) -> str:
     Returns:
         The number as text.
     """
-    return number(cell.mean, metric) if cell.times is None else _time(cell.times.median, cell.times, metric)
+    if cell.times is None:
+        return number(cell.mean, metric)
+    median = cell.times.median
+    return f">{number(cell.times.unsolved_until, metric)}" if math.isinf(median) else number(median, metric)
 
 
 def _ends(cell: Cell) -> Interval:
-    """The interval of the number that stands in the table; of fewer than three seeds the range, if there are two.
-
-    Args:
-        cell: A cell with runs.
-
-    Returns:
-        Both ends, infinite where a time is not bounded; nan of a single seed of bounded metrics.
-    """
-    if cell.times is None:
-        found = cell.interval
-        return (min(cell.values), max(cell.values)) if math.isnan(found[0]) and len(cell.values) == 2 else found
-    if len(cell.times.times) != 2:
-        return cell.times.interval
-    pairs = zip(cell.times.times, cell.times.solved, strict=True)
-    times = [time if solved else math.inf for time, solved in pairs]
-    return min(times), max(times)
+    """The interval of a mean; of fewer than three seeds the range, if there are two; nan where there is neither."""
+    found = cell.interval
+    return (min(cell.values), max(cell.values)) if math.isnan(found[0]) and len(cell.values) == 2 else found
 
 
 def spread_text(cell: Cell, metric: str) -> str:
@@ -64,15 +54,12 @@ def spread_text(cell: Cell, metric: str) -> str:
     Returns:
         Both ends as text.
     """
-    found, kind = _ends(cell), "range " if len(cell.values) == 2 else ""
-    if math.isnan(found[0]):
-        return ""
+    kind = "range " if len(cell.values) == 2 else ""
     if cell.times is None:
-        return kind + between(found, metric)
-    low, high = (_time(end, cell.times, metric) for end in found)
-    if math.isinf(found[1]) and found[0] >= cell.times.budget:
-        return kind + high
-    return kind + (low if low == high else f"{low} to {high}")
+        found = _ends(cell)
+        return "" if math.isnan(found[0]) else kind + between(found, metric)
+    low, high = _time_ends(cell.times, metric)
+    return kind + (low if low == high else f"{low} to {high}") if low else ""
 
 
 def solved_text(cell: Cell) -> str:
@@ -86,6 +73,21 @@ def solved_text(cell: Cell) -> str:
     return f"{count}: {low}-{high}"
 
 
-def _time(time: float, known: SolveTimes, metric: str) -> str:
-    """A time; where it is infinite, the longest time that is known to be too short."""
-    return f">{number(max(known.times), metric)}" if math.isinf(time) else number(time, metric)
+def _time_ends(known: SolveTimes, metric: str) -> tuple[str, str]:
+    """The ends of the interval of a median, or of the range of two times; empty of a single one.
+
+    An end without a bound is later than the longest time that a run was followed.
+    """
+    longest = max(known.times, default=0.0)
+    beyond = f">{number(longest, metric)}"
+    if len(known.times) == 2:
+        pairs = zip(known.times, known.solved, strict=True)
+        time, censored = min((time, not solved) for time, solved in pairs)
+        low = f"{'>' * censored}{number(time, metric)}"
+        return low, number(longest, metric) if all(known.solved) else beyond
+    ends = known.interval
+    if math.isnan(ends[0]):
+        return "", ""
+    if math.isinf(ends[1]):
+        return beyond if ends[0] >= longest else number(ends[0], metric), beyond
+    return number(ends[0], metric), number(ends[1], metric)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from attnlab.analysis.statistics import average
 from attnlab.records import Record
 from attnlab.rendering._run_rows import Rows
 
@@ -96,4 +97,4 @@ def layer_rows(records: Sequence[Record], names: Sequence[str], metric: str) -> 
 
 
 def _over_seeds(values: Sequence[float]) -> dict[str, float]:
-    return {"mean": sum(values) / len(values), "least": min(values), "most": max(values), "seeds": len(values)}
+    return {"mean": average(values), "least": min(values), "most": max(values), "seeds": len(values)}

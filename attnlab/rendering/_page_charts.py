@@ -143,9 +143,9 @@ def points(panel: Grid, names: Sequence[str] = ()) -> Rows:
                 continue
             low, high = _ends(cell)
             place = {"level": column, "at": charts.spread(panel.columns, column, names.index(name), len(names))}
-            middle = min(
-                center(cell), max(cell.values)
-            )  # a median that was not reached is drawn at the end of the runs
+            middle = center(cell)
+            if cell.times and math.isinf(middle):  # it is drawn at the time that it is known to be later than
+                middle = cell.times.unsolved_until
             ends = {"mean": middle, "low": low, "high": high, "chance": run_rows.finite(cell.chance)}
             unit = " %" if panel.metric in SHARES else ""
             texts = {"value": center_text(cell, panel.metric) + unit, "interval": _spread_text(cell, panel.metric)}
@@ -156,11 +156,12 @@ def points(panel: Grid, names: Sequence[str] = ()) -> Rows:
 
 def _ends(cell: Cell) -> Interval:
     """The interval of a mean; without one, the range of the seeds."""
+    numbers = cell.times.times if cell.times else cell.values
     if math.isnan(cell.interval[0]):
-        return min(cell.values), max(cell.values)
+        return min(numbers), max(numbers)
     if cell.times:
         low, high = cell.times.interval
-        return low, min(high, max(cell.values))
+        return low, min(high, max(numbers))
     return cell.interval
 
 

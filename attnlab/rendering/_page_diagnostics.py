@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from attnlab.charts import diagnostics as charts
-from attnlab.charts.pooling import pool_max
+from attnlab.charts.pooling import largest_weight, pool_max
 from attnlab.diagnosis.result import AttentionMap
 from attnlab.records import Record
 from attnlab.rendering import _diagnostic_rows as rows
@@ -94,7 +94,7 @@ def map_figures(drawn: Charts, key: str, maps: Sequence[AttentionMap]) -> list[F
         size = -(-len(one.weights) // LARGEST_MAP)
         cells = pool_max(one.weights, size) if size > 1 else one.weights
         weights = [[float(f"{weight:.3g}") for weight in row[: query + 1]] for query, row in enumerate(cells)]
-        largest = max((abs(weight) for row in weights for weight in row), default=1.0) or 1.0
+        largest = largest_weight(weight for row in weights for weight in row) or 1.0
         signed = any(weight < 0 for row in weights for weight in row)
         # Rows that sum to 1 share one scale; the weights of other matrices have no common one.
         scale = 1.0 if one.is_share else largest

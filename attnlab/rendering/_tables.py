@@ -14,7 +14,7 @@ from rich.text import Text
 from attnlab.analysis.cell import Cell, Label
 from attnlab.analysis.claims import ClaimOutcome
 from attnlab.analysis.grid import Grid
-from attnlab.analysis.statistics import Interval, SeedShares, draws_per_row, improvement, interquartile_mean
+from attnlab.analysis.statistics import Interval, SeedShares, average, draws_per_row, improvement, interquartile_mean
 from attnlab.analysis.time_to_solve import TIME_METRICS
 from attnlab.formatting import between, fitted, metric_heading, number, span
 from attnlab.rendering._cell_text import center_text, solved_text, spread_text
@@ -38,15 +38,51 @@ def grid_table(panel: Grid) -> TextTable:
 
     Of more than :data:`MOST_ROWS` variants the first :data:`FIRST_ROWS` are listed.
     """
-    uneven = len(panel.seeds() - {0}) > 1
+    uneven = has_uneven_seeds(panel)
     rows = [
         (row, [_cell(cell, panel.metric, count=uneven) for cell in panel.across(row)]) for row in listed(panel.rows)
     ]
-    if panel.metric == "accuracy" and (known := _chances(panel)):
-        chances = [number(chance, "accuracy") for chance in known]
-        names = ["chance", *[""] * (len(panel.row_fields) - 1)]
-        rows.append((tuple(names), [cell_text(text, style="dim") for text in chances]))
+    if chance := chance_line(panel):
+        names, texts = chance
+        rows.append((names, [cell_text(text, style="dim") for text in texts]))
     return TextTable(panel.row_fields, [str(column) for column in panel.columns], rows, _title(panel))
+
+
+def has_uneven_seeds(panel: Grid) -> bool:
+    """Tell whether cells of a panel have different numbers of seeds, so that each cell tells its own.
+
+    Args:
+        panel: The panel.
+    """
+    return len(panel.seeds() - {0}) > 1
+
+
+def over_seeds(panel: Grid) -> str:
+    """Tell what the numbers of a panel are, with the number of seeds where that is the same in all cells.
+
+    Args:
+        panel: The panel.
+
+    Returns:
+        Such as ``means over 5 seeds``.
+    """
+    kind, seeds = "medians" if panel.metric in TIME_METRICS else "means", panel.seeds() - {0}
+    return f"{kind} over {f'{max(seeds)} ' if len(seeds) == 1 and max(seeds) > 1 else ''}seeds"
+
+
+def chance_line(panel: Grid) -> tuple[Label, list[str]] | None:
+    """Write the last line of a table of accuracies: the chance accuracy of each column.
+
+    Args:
+        panel: The panel.
+
+    Returns:
+        What stands in the columns of the row fields, and the chances in percent; None where there is no such line.
+    """
+    chances = _chances(panel) if panel.metric == "accuracy" else []
+    if not chances:
+        return None
+    return ("chance", *[""] * (len(panel.row_fields) - 1)), [number(chance, "accuracy") for chance in chances]
 
 
 def listed(rows: Sequence[T]) -> Sequence[T]:
@@ -175,8 +211,7 @@ def claim_table(outcomes: Sequence[ClaimOutcome]) -> Table:
 
 def _title(panel: Grid) -> Text:
     seeds = panel.seeds() - {0}
-    kind = "medians" if panel.metric in TIME_METRICS else "means"
-    count = f", {kind} over {max(seeds)} seeds" if len(seeds) == 1 and max(seeds) > 1 else ""
+    count = f", {over_seeds(panel)}" if len(seeds) == 1 and max(seeds) > 1 else ""
     rest = f"  {metric_heading(panel.metric)} by {panel.by}{count}"
     return Text.assemble((panel.title, "bold"), (rest, "dim"))
 
@@ -200,7 +235,7 @@ def _chances(panel: Grid) -> list[float]:
 
 def _curve(cells: Sequence[Cell]) -> list[str]:
     """Two lines of blocks, from chance to 1."""
-    shares = [sum(cell.shares) / len(cell.shares) if cell.shares else math.nan for cell in cells]
+    shares = [average(cell.shares) for cell in cells]
     columns = max(1, min(3, 15 // max(1, len(shares))))
     lines = bars(shares, width=len(shares), height=2, low=0.0, high=1.0)
     return ["".join(block * columns for block in line) for line in lines]

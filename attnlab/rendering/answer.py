@@ -179,7 +179,8 @@ def _leads(decided: Sequence[LevelComparison]) -> str:
         sign = -1 if one.outcome == "behind" else 1
         low, high = sorted(sign * end for end in one.interval)
         mean = sign * _mean(one.differences)
-        texts.append(f"{one.level} by {_points(mean)} points ({_points(low)} to {_points(high)})")
+        least = _points(low) if _points(low) != "0" else f"{100 * low:.1g}"  # it is decided: the end is not 0
+        texts.append(f"{one.level} by {_points(mean)} points ({least} to {_points(high)})")
     return ", ".join(texts)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from attnlab.charts.pooling import pool_max
+from attnlab.charts.pooling import largest_weight, pool_max
 from attnlab.diagnosis.result import AttentionMap
 from attnlab.errors import InvalidValueError
 
@@ -68,11 +69,12 @@ def heat_map(altair: Any, one: AttentionMap) -> Any:
         {"query": query * size, "key": key * size, "weight": weight}
         for query, row in enumerate(weights)
         for key, weight in enumerate(row[: query + 1])
+        if math.isfinite(weight)
     ]
     title: dict[str, Any] = {"text": f"{one.variant} · layer {one.layer}, head {one.head}"}
     if size > 1:
         title["subtitle"] = f"each cell is the largest of {size} x {size}"
-    largest = 1.0 if one.is_share else max((abs(cell["weight"]) for cell in cells), default=1.0) or 1.0
+    largest = 1.0 if one.is_share else largest_weight(cell["weight"] for cell in cells) or 1.0
     color = altair.Scale(domain=[-largest, 0, largest], range=["#c0392b", "#ffffff", "#1f4e79"])
     if one.is_share:
         color = altair.Scale(domain=[0, 1], range=["#ffffff", "#1f4e79"])

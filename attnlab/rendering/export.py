@@ -11,7 +11,7 @@ from attnlab.formatting import fitted, metric_heading, span
 from attnlab.rendering._cell_text import center_text, solved_text, spread_text
 from attnlab.rendering._exporters import Rows, exporters, markdown_table
 from attnlab.rendering._parquet import parquet_bytes
-from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text
+from attnlab.rendering._tables import CAPACITY_HEADS, chance_line, max_solved_text
 from attnlab.rendering._tuned_tables import TITLE, has_tuned_table, tuned_lines, tuned_rows
 from attnlab.rendering.answer import Answer
 from attnlab.rendering.cells import CELL_SCHEMA, cell_rows, fixed_rows, row_location
@@ -117,6 +117,8 @@ def report_markdown(report: Report) -> str:
     ladders = report.ladders
     for panel in report.panels:
         body = [[*row, *(_cell_text(cell, panel.metric) for cell in panel.across(row))] for row in panel.rows]
+        if chance := chance_line(panel):
+            body.append([*chance[0], *chance[1]])
         table = markdown_table(panel.row_fields, [str(column) for column in panel.columns], body)
         parts.append(f"{panel.title}: {metric_heading(panel.metric)} by {panel.by}\n\n{table}")
         if has_tuned_table(panel):

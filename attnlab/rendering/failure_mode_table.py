@@ -19,7 +19,7 @@ from attnlab.analysis.failure_modes import FAILURE_MODES, OR, FailureMode, failu
 from attnlab.analysis.grid import Grid
 from attnlab.analysis.grids import grids
 from attnlab.config.experiment import Experiment
-from attnlab.records import Record
+from attnlab.records import Record, distinct
 from attnlab.rendering._text_table import Line, TextTable, cell_text
 from attnlab.run_labels import RunLabels
 
@@ -94,7 +94,7 @@ def failure_mode_table(
     """Arrange the failure modes of records on a grid.
 
     Args:
-        records: Finished runs.
+        records: Finished runs; those of one id are one run.
         experiment: The experiment of the runs, for its tuned fields and layout; None tunes nothing.
         index: Fields of a row; none takes the experiment's, or all that differ.
         columns: The field of the columns; None takes the experiment's, or the level.
@@ -106,7 +106,7 @@ def failure_mode_table(
         UnknownNameError: There is no such field.
     """
     layout = experiment.report if experiment else None
-    modes = [(record, failure_mode(record)) for record in records]
+    modes = [(record, failure_mode(record)) for record in distinct(records)]
     index = index or (layout.index if layout else ())
     column_field = columns or (layout.columns if layout else "level")
     tuned = experiment.tuned if experiment else ()

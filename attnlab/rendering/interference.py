@@ -15,9 +15,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from attnlab.analysis.statistics import MIN_SEEDS, Interval, Sample, difference
+from attnlab.analysis.statistics import MIN_SEEDS, Interval, Sample, average, difference
 from attnlab.formatting import percent
-from attnlab.records import Record, Score
+from attnlab.records import Record, Score, distinct
 from attnlab.rendering._text_table import FoldedText
 
 Subtasks = tuple[str, ...]
@@ -84,7 +84,7 @@ class Interference:
         cell = self.cells.get((task, others))
         if cell is None:
             return Text("", style="dim")
-        mean = percent(sum(cell.accuracies) / len(cell.accuracies))
+        mean = percent(average(cell.accuracies))
         if not others:
             return Text(f"{mean}\nn={len(cell.accuracies)}")
         low, high = cell.interval
@@ -104,7 +104,7 @@ def interference(records: Iterable[Record]) -> list[Interference]:
     """
     scores: dict[str, dict[tuple[str, Subtasks], dict[int, Score]]] = {}
     order: dict[str, None] = {}
-    for record in records:
+    for record in distinct(records):
         if record.status == "failed" or record.spec.task.name != "mixture":
             continue
         evaluations = [one for one in record.evaluations if one.level == record.spec.task.level]

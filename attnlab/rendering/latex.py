@@ -10,10 +10,9 @@ from itertools import chain, count
 
 from attnlab.analysis.cell import Cell
 from attnlab.analysis.grid import Grid
-from attnlab.analysis.time_to_solve import TIME_METRICS
 from attnlab.formatting import fitted, metric_heading, number, printable, span
 from attnlab.rendering._cell_text import center_text, spread_text
-from attnlab.rendering._tables import max_solved_text
+from attnlab.rendering._tables import chance_line, has_uneven_seeds, max_solved_text, over_seeds
 from attnlab.rendering.report import Report
 
 SPECIAL = {
@@ -62,9 +61,10 @@ def report_latex(report: Report) -> bytes:
     labels: set[str] = set()
     for panel in report.panels:
         ends = [cell.interval for cell in panel.cells.values()]
-        below = "; below, their 95 % intervals over seeds" if any(not math.isnan(low) for low, _ in ends) else ""
-        kind = "medians" if panel.metric in TIME_METRICS else "means"
-        caption = f"{panel.title}: {metric_heading(panel.metric)} by {panel.by}, {kind} over seeds{below}."
+        below = ["their 95 % intervals over seeds"] if any(not math.isnan(low) for low, _ in ends) else []
+        below += ["the numbers of seeds"] if has_uneven_seeds(panel) else []
+        told = f"; below, {' and '.join(below)}" if below else ""
+        caption = f"{panel.title}: {metric_heading(panel.metric)} by {panel.by}, {over_seeds(panel)}{told}."
         parts.append(_table(panel, caption, [str(column) for column in panel.columns], _cells(panel), labels))
         if panel in ladders and len(panel.columns) > 1:
             body = _capacities(report, panel)
@@ -101,14 +101,23 @@ def escaped(text: str) -> str:
 
 
 def _cells(panel: Grid) -> list[list[list[str]]]:
-    """For each row its lines: the names with the means, then the intervals."""
-    result = []
+    """For each row its lines: the names with the means, the intervals, the numbers of seeds where these differ.
+
+    The chance accuracy is the last row.
+    """
+    result, uneven = [], has_uneven_seeds(panel)
     for row in panel.rows:
         cells = panel.across(row)
         lines = [[*map(escaped, row), *(_mean(cell, panel.metric) for cell in cells)]]
         if any(_interval(cell, panel.metric) for cell in cells):
             lines.append([*[""] * len(row), *(_interval(cell, panel.metric) for cell in cells)])
+        if uneven:
+            counts = (f"{{\\footnotesize $n={len(cell.values)}$}}" if cell.values else "" for cell in cells)
+            lines.append([*[""] * len(row), *counts])
         result.append(lines)
+    if chance := chance_line(panel):
+        names, texts = chance
+        result.append([[*names, *("--" if text == "-" else f"${text}$" for text in texts)]])
     return result
 
 

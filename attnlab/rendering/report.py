@@ -15,7 +15,7 @@ from attnlab.analysis.cell import Label
 from attnlab.analysis.claims import ClaimOutcome, judge_claims
 from attnlab.analysis.comparisons import Comparison, Question
 from attnlab.analysis.grid import Grid
-from attnlab.analysis.grids import grids
+from attnlab.analysis.grids import grids, without_metric
 from attnlab.analysis.pairing import pairs, questions
 from attnlab.analysis.panel_comparisons import decided_pairs, panel_comparisons
 from attnlab.analysis.planned_levels import planned_levels
@@ -28,7 +28,7 @@ from attnlab.choices import SCORED
 from attnlab.config.experiment import Experiment
 from attnlab.data_frames import to_pandas, to_polars
 from attnlab.errors import InvalidValueError
-from attnlab.records import SOLVED, Record
+from attnlab.records import SOLVED, Record, distinct
 from attnlab.rendering._tables import (
     Overall,
     capacity_table,
@@ -268,10 +268,23 @@ class Report:
             chances = dict.fromkeys(record.chance_note for record in reversed(kinds.values()) if record.chance_note)
             notes += [f"{text[0].upper()}{text[1:]}." for text in list(chances)[:SHOWN]]
         if self.diverged:
-            notes.append(f"{_count(self.diverged, 'run')} diverged; the scores count, but never as solved.")
+            notes.append(self._diverged_note(first.metric if first else "accuracy"))
         if self.failed:
             notes.append(f"Left out: {_count(self.failed, 'failed run')}; attnlab ls results shows why.")
         return notes
+
+    def _diverged_note(self, metric: str) -> str:
+        """How the runs that diverged count in the tables of a metric."""
+        told = f"{_count(self.diverged, 'run')} diverged"
+        if metric in TIME_METRICS:
+            return f"{told}: not solved to the end of the budget."
+        missing = without_metric([record for record in self.records if record.status == "diverged"], metric)
+        if not missing:
+            return f"{told}; what was reached until then counts, but never as solved."
+        left_out = f"without a value of {metric.replace('_', ' ')}: left out of the means, and counted as not solved."
+        if missing == self.diverged:
+            return f"{told} {left_out}"
+        return f"{told}, never counted as solved; {missing} of them {left_out}"
 
     def _interval_notes(self, counts: set[int]) -> list[str]:
         """How intervals and ranks were computed, given the numbers of seeds in the cells."""
@@ -387,7 +400,7 @@ def report(
     """Report on a set of records.
 
     Args:
-        records: Finished runs; the rows are in their order.
+        records: Finished runs; the rows are in their order. Those of one id are one run.
         experiment: The experiment of the runs, for its tuned fields, layout, claims and published values; None has
             none of them.
         metric: The metric in the cells; None takes the experiment's, or accuracy.
@@ -401,6 +414,7 @@ def report(
         UnknownNameError: There is no such metric or field.
         InvalidValueError: Times to solve would be averaged over the runs of a seed.
     """
+    records = distinct(records)
     layout = experiment.report if experiment else None
     tuned = experiment.tuned if experiment else ()
     panels = grids(

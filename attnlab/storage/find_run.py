@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attnlab.errors import InvalidValueError, StoreError, UnknownNameError
-from attnlab.records import OLD_ID, Record
+from attnlab.records import OLD_ID, Record, distinct
 from attnlab.run_labels import RunLabels
 from attnlab.storage._store import Store
 from attnlab.storage.checkpoints import Checkpoint
@@ -210,7 +210,7 @@ def list_runs(records: Sequence[Record], folder: Path) -> str:
     Returns:
         Ids and labels of the last five, and how many more there are; a run of several stores is listed once.
     """
-    records = list({record.id: record for record in records}.values())
+    records = distinct(records)
     shown = records[-LISTED:]
     labels = RunLabels(record.spec for record in shown)
     lines = [f"{record.id}  {labels.of(record.spec)}" for record in shown]

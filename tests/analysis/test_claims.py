@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from attnlab.analysis import claims
 from attnlab.analysis._observations import Observation, observations
 from attnlab.analysis.claims import ClaimOutcome, check_claims, judge_claims
 from attnlab.analysis.planned_levels import Plan, planned_levels
@@ -346,6 +347,24 @@ def test_a_part_may_be_written_as_a_mapping() -> None:
     changed = record.model_copy(update={"spec": record.spec.model_copy(update={"model": model})})
     for part in ("dape:kernel=3", {"name": "dape", "kernel": 3}):
         assert strata(observations([changed]), {"attention": part}, "accuracy")
+
+
+@pytest.mark.parametrize(
+    ("claim", "ends", "shown"),
+    [
+        ({"expect": "greater"}, (0.0004, 0.5), ["0.04", "50.0"]),
+        ({"expect": "less"}, (-0.5, -0.00002), ["-50.0", "-0.002"]),
+        ({"expect": "at least", "bound": 0.5}, (0.1, 0.49996), ["10.0", "49.996"]),
+        ({"expect": "at least", "bound": 0.5}, (0.5, 0.7), ["50.0", "70.0"]),
+        ({"expect": "greater", "bound": 1.0, "metric": "loss"}, (1.00001, 2.0), ["1.00001", "2"]),
+    ],
+)
+def test_an_end_that_decides_is_never_shown_as_what_is_claimed(
+    claim: dict[str, Any], ends: tuple[float, float], shown: list[str]
+) -> None:
+    made = Claim(says="x", of={"attention": "a"}, than={"attention": "b"}, **claim)
+    assert claims.decide(made, ends) != "undecided"
+    assert [claims._decided_end(made, end) for end in ends] == shown
 
 
 def test_evidence_is_in_the_unit_of_the_tables() -> None:

@@ -375,7 +375,8 @@ def test_the_grid_shows_the_commonest_failure_mode_and_its_count() -> None:
 
 
 def test_a_cell_in_which_all_runs_failed_shows_it() -> None:
-    table = failure_mode_table([CASES["failed"], CASES["solved"].model_copy(update={"spec": spec(pairs=8)})])
+    solved = CASES["solved"].model_copy(update={"spec": spec(pairs=8), "id": spec(pairs=8).id})
+    table = failure_mode_table([CASES["failed"], solved])
     assert any(line.split()[:3] == ["softmax", "failed", "solved"] for line in drawn(table))
 
 

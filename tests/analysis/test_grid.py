@@ -42,7 +42,8 @@ def test_rows_with_numbers_rise_and_other_rows_keep_their_order() -> None:
     def trained_on(examples: int | None, attention: str) -> Record:
         record = run(attention=attention)
         train = record.spec.train.model_copy(update={"train_examples": examples})
-        return record.model_copy(update={"spec": record.spec.model_copy(update={"train": train})})
+        spec = record.spec.model_copy(update={"train": train})
+        return record.model_copy(update={"spec": spec, "id": spec.id})
 
     records = [trained_on(size, name) for name in ("softmax", "expressive") for size in (16, None, 1000, 8)]
     expected = [(name, size) for name in ("softmax", "expressive") for size in ("8", "16", "1000", "-")]

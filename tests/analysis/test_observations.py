@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from attnlab.analysis._observations import (
     observations,
     varying,
 )
+from attnlab.analysis.grids import grids
 from attnlab.errors import InvalidValueError, UnknownNameError
 from tests.rendering.fake_runs import run
 
@@ -76,8 +78,28 @@ def test_a_metric_that_some_runs_lack_is_nan_there() -> None:
     assert math.isnan(seen[1].metric("rank"))
 
 
+def test_a_diverged_run_without_a_loss_has_no_perplexity_either() -> None:
+    diverged, large = observations([run(status="diverged", loss=math.nan), run(seed=1, loss=2000.0)])
+    assert math.isnan(diverged.metric("perplexity"))
+    assert large.metric("perplexity") == math.exp(700)
+    records = [run(seed=seed, loss=loss) for seed, loss in enumerate((1.0, 1.1, 1.2, math.nan, math.nan))]
+    for metric in ("loss", "perplexity"):
+        cell = grids(records, metric=metric)[0].cells[("softmax",), 4]
+        assert (len(cell.values), cell.interval_kind) == (3, "student")
+
+
+def test_a_perplexity_whose_variance_no_float_holds_has_no_interval_and_no_warning() -> None:
+    records = [run(seed=seed, loss=loss) for seed, loss in enumerate((1.0, 1.1, 1.2, 800.0))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cell = grids(records, metric="perplexity")[0].cells[("softmax",), 4]
+        assert math.isnan(cell.interval[0])
+
+
 def test_squared_errors_have_no_perplexity() -> None:
-    numbers, tokens = observations([run(chance_guess="the number 0"), run(chance_guess="a guess", vocabulary=16)])
+    numbers, tokens = observations(
+        [run(chance_guess="the number 0"), run(seed=1, chance_guess="a guess", vocabulary=16)]
+    )
     assert math.isnan(numbers.metric("perplexity"))
     assert (numbers.metric("loss"), tokens.metric("perplexity")) == (1.0, math.e)
     check_metric("perplexity", [numbers, tokens], "--metric")
@@ -125,7 +147,8 @@ def test_a_field_that_the_json_leaves_out_at_its_default_is_known() -> None:
         record.spec.model.model_copy(update={"init_scale": 2.0}),
         record.spec.train.model_copy(update={"optimizer": "muon"}),
     )
-    other = record.model_copy(update={"spec": record.spec.model_copy(update={"model": model, "train": train})})
+    spec = record.spec.model_copy(update={"model": model, "train": train})
+    other = record.model_copy(update={"spec": spec, "id": spec.id})
     one, two = observations([record, other])
     assert [seen.settings["init_scale"] for seen in (one, two)] == [1.0, 2.0]
     assert [seen.settings["optimizer"] for seen in (one, two)] == ["adamw", "muon"]

@@ -15,6 +15,7 @@ from attnlab.analysis.statistics import (
     LEVEL,
     Interval,
     Sample,
+    average,
     clopper_pearson,
     difference,
     improvement,
@@ -32,6 +33,23 @@ ENOUGH = 0.012
 @pytest.fixture
 def random() -> np.random.Generator:
     return np.random.default_rng(7)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 6, 9, 30, 35, 1000])
+def test_equal_numbers_are_their_own_mean(count: int, random: np.random.Generator) -> None:
+    for number in (0.658951, 0.7536, 0.9, *random.random(200).tolist()):
+        assert average([number] * count) == number
+        sample = Sample([number] * count, None)
+        assert mean([sample, sample]) == (number, (number, number) if count >= 3 else statistics.UNKNOWN)
+        assert difference([sample], [Sample([number] * (count + 1), None)])[0] == 0
+        assert interquartile_mean([sample])[0] == number
+
+
+def test_a_mean_is_that_of_any_order_and_of_large_numbers() -> None:
+    assert len({average(order) for order in itertools.permutations([0.1, 0.2, 0.3, 0.7])}) == 1
+    assert average([1e308, 1.2e308]) == pytest.approx(1.1e308)
+    assert average([math.inf, 1.0]) == math.inf
+    assert math.isnan(average([math.inf, -math.inf]))
 
 
 def interval(values: list[float], bounds: Interval | None = (0.0, 1.0)) -> Interval:

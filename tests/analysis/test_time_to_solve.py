@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 from scipy.stats import binom
 
+from attnlab.analysis._observations import observations
 from attnlab.analysis.claims import check_claims
 from attnlab.analysis.grids import grids
 from attnlab.analysis.time_to_solve import SolveTimes, seconds_to_solve, steps_to_solve
@@ -99,9 +101,77 @@ def test_a_median_that_was_not_reached_is_later_than_the_budget_and_not_never() 
     panel = grids(ladder("softmax", [300, *[None] * 8]), metric="time_to_solve")[0]
     times = panel.cells[("softmax",), 4].times
     assert times is not None
-    assert (times.median, times.interval, times.budget) == (math.inf, (BUDGET, math.inf), BUDGET)
+    assert (times.median, times.interval, times.unsolved_until) == (math.inf, (BUDGET, math.inf), BUDGET)
     fewer = SolveTimes(times.times[:8], times.solved[:8])  # of eight runs, the first may be the median
     assert fewer.interval == (300, math.inf)
+
+
+def stopped(seed: int, steps: int) -> Record:
+    """A run that stopped early without being solved, as at an early_stop_accuracy below 99 %."""
+    points = tuple(HistoryPoint(step=step, loss=1.0, accuracy=0.85) for step in range(100, steps + 1, 100))
+    more = {"steps": steps, "history": points, "environment": {"seconds": steps / 100}}
+    return run(seed=seed, accuracy=0.85).model_copy(update=more)
+
+
+@pytest.mark.parametrize(
+    ("times", "solved", "until", "interval"),
+    [
+        ([5, 5, 10, 10, 10, 15, 15, 20], "........", 10, (5, math.inf)),  # seven of eight were not followed to 20
+        ([100] * 5 + [2000], "......", 100, (100, math.inf)),
+        ([100] * 5 + [2000] * 6, "...........", 2000, (100, math.inf)),
+        ([100] + [2000] * 8, ".........", 2000, (2000, math.inf)),  # eight of nine are enough for the sign test
+        (
+            [50, 60, 100, 500, 500],
+            "..x..",
+            60,
+            (0, math.inf),
+        ),  # of five, three are known to be unsolved before 100 alone
+        ([50, 60, 70, 80, 100, 500, 500, 500], "....x...", 80, (50, math.inf)),
+        ([300, *[1000] * 8], "x........", 1000, (1000, math.inf)),
+    ],
+)
+def test_a_median_is_later_than_a_time_if_more_than_half_of_the_runs_are_known_to_be_unsolved_then(
+    times: list[float], solved: str, until: float, interval: tuple[float, float]
+) -> None:
+    found = SolveTimes(tuple(map(float, times)), tuple(one == "x" for one in solved))
+    assert (found.median, found.unsolved_until, found.interval) == (math.inf, until, interval)
+    assert found.interval_kind == "sign-test"
+
+
+def test_runs_that_were_stopped_early_are_not_said_to_be_unsolved_later() -> None:
+    records = [stopped(seed, steps) for seed, steps in enumerate([500, 500, 1000, 1000, 1000, 1500, 1500, 2000])]
+    found = report(records, metric="time_to_solve")
+    assert [line.split() for line in drawn(found)[3:5]] == [["softmax", ">1,000"], ["500", "to", ">2,000"]]
+    (point,) = points(found.panels[0])
+    assert (point["mean"], point["low"], point["high"]) == (1000, 500, 2000)
+    (cell,) = json.loads(FORMATS["json"](found))["cells"]
+    assert (cell["median"], cell["median_low"], cell["median_high"]) == ("inf", 500, "inf")
+    assert cell["mean"] == BUDGET  # restricted: each counts with its whole budget
+
+
+def test_a_claim_favors_no_run_for_stopping_early() -> None:
+    records = [stopped(seed, 500).model_copy(update={"id": f"s{seed}"}) for seed in range(8)]
+    assert {seconds for one in observations(records) if (seconds := one.metric("seconds_to_solve"))} == {BUDGET / 100}
+    claim = Claim(says="x", of={"attention": "softmax"}, metric="time_to_solve", expect="less", bound=BUDGET / 2)
+    (outcome,) = check_claims([claim], records)
+    assert (outcome.outcome, outcome.estimate) == ("fails", BUDGET)
+
+
+@pytest.mark.parametrize(
+    ("records", "text"),
+    [
+        ([stopped(0, 500), stopped(1, 2000)], "range >500 to >2,000"),
+        ([stopped(0, 500), trained(1, 900)], "range >500 to >900"),
+        ([trained(0, 300), trained(1, 900)], "range 300 to 900"),
+        ([stopped(0, 500), stopped(1, 500)], "range >500"),
+    ],
+)
+def test_the_range_of_two_seeds_begins_where_the_shorter_one_was_followed_to(records: list[Record], text: str) -> None:
+    assert [line.strip() for line in drawn(report(records, metric="time_to_solve"))[4:5]] == [text]
+
+
+def test_five_solved_runs_have_an_interval_from_zero() -> None:
+    assert "0 to >300" in " ".join(drawn(report(ladder("softmax", [300] * 4), metric="time_to_solve")))
 
 
 def test_two_seeds_have_a_range_and_one_has_neither() -> None:
@@ -137,7 +207,7 @@ def test_charts_and_latex_end_a_time_that_is_not_bounded_at_the_budget() -> None
     assert (point["mean"], point["low"], point["high"]) == (BUDGET, 0, BUDGET)
     assert (point["value"], point["interval"]) == (f">{BUDGET:,}", f"0 to >{BUDGET:,}")
     text = report_latex(found).decode()
-    assert "medians over seeds" in text
+    assert "medians over 3 seeds" in text
     assert f"\\textgreater{{}}{BUDGET:,}" in text
 
 

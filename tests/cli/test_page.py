@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from attnlab.attention import ATTENTIONS
 from attnlab.config.experiment import Experiment, LadderLevels
+from attnlab.plugins import PREFIX
 from attnlab.storage import Store
 from tests.cli.conftest import TINY, Command
 from tests.rendering.learned_runs import learned_runs
@@ -73,6 +76,29 @@ def test_a_run_whose_weights_cannot_be_read_is_named(tmp_path: Path, command: Co
     assert command("report", str(store), "--html", "page.html").status == 0
     run = json.loads((store / "records.jsonl").read_text().splitlines()[0])["id"]
     assert f"None of run {run[:6]}:" in read(tmp_path / "page.html").text
+
+
+def test_the_page_has_maps_of_classes_of_a_file_that_is_named_and_says_how_it_is_named(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\n\n\nclass Flat(nn.Module):\n    def __init__(self, width: int) -> None:\n"
+        "        super().__init__()\n        self.map = nn.Linear(width, width)\n\n"
+        "    def forward(self, x):\n        return self.map(x)\n"
+    )
+    assert command("train", *TINY, "--attn", "own.py:Flat", "--quiet").status == 0
+    (store,) = {path.parent for path in tmp_path.rglob("records.jsonl")}
+    monkeypatch.delitem(ATTENTIONS._entries, "own.py:Flat")
+    for name in [name for name in sys.modules if name.startswith(PREFIX)]:  # as in another session
+        monkeypatch.delitem(sys.modules, name)
+    assert command("report", str(store), "--html", "page.html").status == 0
+    page = read(tmp_path / "page.html")
+    assert "There is no attention 'own.py:Flat'" in page.text
+    assert f"Add --plugin own.py: attnlab report {store} --html page.html --plugin own.py" in page.text
+    assert command("report", str(store), "--html", "page.html", "--plugin", "own.py").status == 0
+    page = read(tmp_path / "page.html")
+    assert "None of run" not in page.text
+    assert any(name.startswith("map|") for name in page.data["charts"])
 
 
 def test_curves_are_shown_or_plotted(learned: Path, command: Command) -> None:

@@ -53,6 +53,7 @@ def test_only_runs_with_two_failure_modes_are_probed() -> None:
     assert set(plan.refused) == {"1", "2", "3"}
     assert plan.refused["1"] == "It continues another run."
     assert plan.refused["3"].startswith("There is no attention 'gone'")
+    assert plan.refused["3"].endswith("attnlab ls attentions")  # the hint
     assert [spec.id for spec in plan.specs] == [spec.id for spec in probe_specs(FLAT)]
 
 

@@ -9,6 +9,7 @@ import math
 
 import pytest
 
+from attnlab.charts.pooling import pool_max
 from attnlab.diagnosis.result import AttentionMap, DecayFit, Diagnosis, Panel, Series
 from attnlab.errors import InvalidValueError
 from attnlab.rendering._attention_map import HeadMap
@@ -168,6 +169,19 @@ def test_large_maps_show_the_largest_weight_of_each_square() -> None:
 def test_a_map_of_zeros_is_blank() -> None:
     lines = drawn(HeadMap(AttentionMap("relu", 1, 1, ((0.0, 0.0), (0.0, 0.0)))))
     assert [line[5:] for line in lines[2:4]] == ["", ""]
+
+
+def test_weights_that_are_not_finite_are_marked_and_do_not_end_the_scale() -> None:
+    broken = AttentionMap("nan", 1, 1, ((math.nan, 0.0), (0.5, math.inf)))
+    lines = drawn(HeadMap(broken))
+    assert [line[5:] for line in lines[2:4]] == ["??", "██??"]
+    assert lines[4] == "░▒▓█ weights up to 0.5 (square-root scale); ? not finite"
+    assert pool_max([[math.nan, 0.5], [-2.0, math.nan]], 2) == [[-2.0]]
+    pytest.importorskip("altair")
+    pytest.importorskip("vl_convert")
+    page = plot_maps([broken], ".html").decode()
+    assert page.count('"weight": ') == 1
+    assert "NaN" not in page.rsplit('"datasets"')[-1]
 
 
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<svg"), (".html", b"<!DOCTYPE html>")])

@@ -40,6 +40,12 @@ def strict(text: bytes) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
+def test_markdown_ends_a_table_of_accuracies_with_chance() -> None:
+    first = as_markdown(small()).decode().split("| attention | max solved")[0]
+    assert first.strip().splitlines()[-1] == "| chance | 25.0 | 25.0 | - |"
+    assert "| chance" not in as_markdown(report(seeds([0.5] * 3), metric="loss")).decode()
+
+
 def test_csv_has_a_line_for_each_cell() -> None:
     lines = list(csv.DictReader(io.StringIO(FORMATS["csv"](small()).decode())))
     assert len(lines) == 5
@@ -86,7 +92,7 @@ def test_nan_is_null_and_infinity_is_a_string_in_strict_json() -> None:
 def test_markdown_tables_are_rectangular() -> None:
     text = as_markdown(small()).decode()
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert [len(table) for table in tables] == [4, 4, 3]
+    assert [len(table) for table in tables] == [5, 4, 3]
     assert all(len({line.count("|") for line in table}) == 1 for table in tables)
     assert (
         "| b | 100.0 (46.9-100.0; n=3; solved 3/3: 29-100) | 30.0 (26.4-79.8; n=3; solved 0/3: 0-71) | failed |" in text

@@ -17,7 +17,8 @@ def score(share: float) -> Score:
 
 def run(seed: int, **accuracies: float) -> Record:
     spec = RunSpec(
-        task=TaskSpec(name="mixture", options={"level": 0, "count": len(accuracies)}, complexity="level"), seed=seed
+        task=TaskSpec(name="mixture", options={"level": 0, "tasks": "+".join(accuracies)}, complexity="level"),
+        seed=seed,
     )
     evaluations = tuple(
         Evaluation(subtask=name, level=0, length=8, accuracy=score(share), exact_match=score(share), loss=0.5)
@@ -64,5 +65,5 @@ def test_evaluations_on_other_levels_are_left_out() -> None:
 
 
 def test_runs_of_other_tasks_are_left_out() -> None:
-    plain = run(0, copy=0.1).model_copy(update={"spec": RunSpec(task=TaskSpec(name="copy"))})
+    plain = run(0, copy=0.1).model_copy(update={"spec": RunSpec(task=TaskSpec(name="copy")), "id": "plain"})
     assert interference([plain]) == []

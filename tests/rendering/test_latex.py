@@ -14,9 +14,9 @@ def test_tables_have_the_rules_of_booktabs_and_a_row_for_each_variant() -> None:
     assert "\\hline" not in text
     tables = re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, flags=re.DOTALL)
     assert len(tables) == 2
-    for columns, body in tables:
+    for (columns, body), chances in zip(tables, (1, 0), strict=True):
         lines = [line for line in body.splitlines() if line.endswith("\\\\")]
-        assert len(lines) == 1 + 2 * 2
+        assert len(lines) == 1 + 2 * 2 + chances
         assert all(line.count(" & ") + line.count("&  &") // 2 >= len(columns) - 2 for line in lines)
         assert all(len(re.findall(r"(?<!\\)&", line)) == len(columns) - 1 for line in lines)
     labels = re.findall(r"\\label\{(.*?)\}", text)
@@ -28,6 +28,20 @@ def test_numbers_are_those_of_the_report() -> None:
     assert "\\textbf{100.0}" in text
     assert "$55.0$" in text
     assert "accuracy in \\% by pairs" in text
+
+
+def test_chance_is_the_last_row_and_seeds_are_counted_as_on_a_screen() -> None:
+    even = [*seeds([1.0] * 3, pairs=2), *seeds([0.5, 0.6, 0.7], pairs=4)]
+    text = report_latex(report(even)).decode()
+    first = text.split("\\end{table}")[0].splitlines()
+    assert first[first.index("\\bottomrule") - 1] == "chance & $25.0$ & $25.0$ \\\\"
+    assert "means over 3 seeds; below, their 95 \\% intervals over seeds." in text
+    assert "n=" not in text
+    uneven = report_latex(report([*even, run("gpam", 2)])).decode()
+    assert " & {\\footnotesize $n=3$} & {\\footnotesize $n=3$} \\\\" in uneven
+    assert " & {\\footnotesize $n=1$} &  \\\\" in uneven
+    assert "means over seeds; below, their 95 \\% intervals over seeds and the numbers of seeds." in uneven
+    assert "chance" not in report_latex(report(even, metric="loss")).decode()
 
 
 def test_text_is_escaped() -> None:

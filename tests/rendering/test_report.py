@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
 import pytest
 
+from attnlab.analysis.claims import check_claims
 from attnlab.config.experiment import Claim, Experiment, LadderLevels, ReportLayout
 from attnlab.formatting import between
 from attnlab.records import Record, Score
 from attnlab.rendering import _tables as tables
 from attnlab.rendering._tables import capacity_table, grid_table
 from attnlab.rendering.export import FORMATS
+from attnlab.rendering.failure_mode_table import failure_mode_table
 from attnlab.rendering.latex import report_latex
 from attnlab.rendering.report import Report, report
 from tests.rendering.capture import drawn
@@ -113,6 +117,40 @@ def test_failed_and_diverged_runs_are_counted() -> None:
     assert "Left out: 1 failed run;" in notes
     assert "2 runs diverged" in notes
     assert "failed" in " ".join(drawn(report([run(status="failed")])))
+
+
+def test_how_diverged_runs_count_is_told_of_the_metric_that_is_shown() -> None:
+    lost: dict[str, Any] = {"status": "diverged", "loss": math.nan, "history": ()}
+    records = [run(), run(seed=1), run(seed=2, **lost), run(seed=3, **lost)]
+
+    def note(metric: str, runs: list[Record] = records) -> str:
+        (found,) = (text for text in report(runs, metric=metric).footnotes() if "diverged" in text)
+        return found
+
+    counted = "what was reached until then counts, but never as solved."
+    assert note("accuracy") == f"2 runs diverged; {counted}"
+    assert note("steps", [run(), run(seed=3, **lost)]) == f"1 run diverged; {counted}"
+    left_out = "left out of the means, and counted as not solved."
+    for metric in ("loss", "perplexity", "validation_accuracy"):
+        assert len(report(records, metric=metric).panels[0].cells[("softmax",), 4].values) == 2
+        words = metric.replace("_", " ")
+        assert note(metric) == f"2 runs diverged without a value of {words}: {left_out}"
+    some = "3 runs diverged, never counted as solved; 2 of them without a value of loss"
+    assert note("loss", [*records, run(seed=4, status="diverged")]) == f"{some}: {left_out}"
+    assert note("time_to_solve") == "2 runs diverged: not solved to the end of the budget."
+
+
+def test_records_of_joined_stores_count_each_run_once() -> None:
+    records = [*seeds([0.5, 0.6, 0.7], pairs=4), *seeds([0.3, 0.4, 0.5], pairs=8, attention="gpam")]
+    once, joined = report(records), report([*records, *records[:4]])
+    assert joined.footnotes()[0] == "6 runs."
+    assert drawn(joined) == drawn(once)
+    assert FORMATS["json"](joined) == FORMATS["json"](once)
+    claim = Claim(says="x", of={"level": 4}, expect="at least", bound=0.5)
+    assert check_claims([claim], [*records, *records]) == check_claims([claim], records)
+    modes = failure_mode_table([*records, *records])
+    assert len(modes.modes) == 6
+    assert modes.panels == failure_mode_table(records).panels
 
 
 def test_the_kind_of_the_intervals_is_in_the_footnotes() -> None:
@@ -324,6 +362,19 @@ def test_chance_is_not_told_for_columns_that_do_not_set_it() -> None:
         layout = experiment(report=ReportLayout(index=("level",), columns=columns))
         lines = drawn(report(records, layout))
         assert not any(line.startswith("chance") for line in lines)
+
+
+def test_chance_is_told_whatever_the_numbers_of_seeds() -> None:
+    chance = 0.658951
+    records = [
+        run(name, seed=seed).model_copy(update={"accuracy": Score(correct=70 + seed, total=100, chance=chance)})
+        for name, count in (("softmax", 30), ("gpam", 9))
+        for seed in range(count)
+    ]
+    result = report(records)
+    assert [line.split() for line in drawn(result) if line.startswith("chance")] == [["chance", "65.9"]]
+    cells = json.loads(FORMATS["json"](result))["cells"]
+    assert [cell["chance"] for cell in cells] == [chance, chance]
 
 
 def test_what_chance_is_stands_below_the_tables() -> None:
