@@ -99,6 +99,23 @@ def test_what_solves_and_what_guesses_are_told_apart_by_as_many_seeds_whatever_t
     assert pair.compared(fewer, Question(levels=4)).outcome == "undecided"
 
 
+def test_the_end_of_a_decided_interval_is_not_shown_as_zero() -> None:
+    """Evidence that has just decided leaves an end right above zero."""
+    (pair,) = pairs([spec for spec in runs("softmax", "linear") if spec.task.level == 2])
+    least = []
+    for lead in np.linspace(0.3, 0.9, 13):
+        specs = [spec for side in (pair.theirs, pair.ours) for seed, spec in side[2].items() if seed < 12]
+        records = {one.id: shown(one, 0.1 + (lead if one.variant == "softmax" else 0.0), chance=0.1) for one in specs}
+        for count in range(5, 13):
+            found = {one.id: records[one.id] for one in specs if one.seed < count}
+            comparison = pair.compared(found, Question())
+            if comparison.outcome == "behind":
+                least.append(-comparison.by_level[2].interval[1])
+                assert " points (0 to " not in answer(comparison)
+                break
+    assert min(least) < 0.005
+
+
 def test_the_interval_of_what_one_variant_solves_does_not_depend_on_chance() -> None:
     (pair,) = pairs([spec for spec in runs("softmax", seeds=6) if spec.task.level == 2])
     ends = set()
