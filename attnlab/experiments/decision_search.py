@@ -183,7 +183,10 @@ def search_decisions(
             rounds += search.chosen[begun:]
         if not wanted:
             break
+        had = len(records)
         records |= {record.id: record for record in run(list(wanted.values()))}
+        if len(records) == had:  # it was stopped before any run had ended
+            break
     comparisons = tuple(search.compared(records) for search in searches)
     ordered = [records[spec.id] for spec in specs if spec.id in records]
     return DecisionSearch(ordered, len(specs), comparisons, tuple(rounds), spent())

@@ -99,6 +99,18 @@ def test_what_solves_and_what_guesses_are_told_apart_by_as_many_seeds_whatever_t
     assert pair.compared(fewer, Question(levels=4)).outcome == "undecided"
 
 
+def test_a_round_that_gives_no_record_is_the_last() -> None:
+    asked: list[int] = []
+
+    def stopped(wanted: Sequence[RunSpec]) -> list[Record]:
+        asked.append(len(wanted))
+        return []
+
+    search = search_decisions(runs("softmax", "linear"), stopped, lambda _: Question())
+    assert len(asked) == 1
+    assert (search.records, search.undecided) == ([], list(search.comparisons))
+
+
 def test_the_end_of_a_decided_interval_is_not_shown_as_zero() -> None:
     """Evidence that has just decided leaves an end right above zero."""
     (pair,) = pairs([spec for spec in runs("softmax", "linear") if spec.task.level == 2])
