@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.errors import AttnlabError, PluginError
-from attnlab.part_code.plugin_imports import PluginImports
+from attnlab.part_code.plugin_imports import PluginImports, TextLoader
 from attnlab.user_code import advice_on, location_of
 
 PREFIX = "attnlab_plugin_"
@@ -43,7 +43,7 @@ def load_plugin(path: Path, where: str = "") -> None:
         PluginError: The file is missing or fails; the message has the file's own error, shortened.
     """
     name, where = plugin_module(path), where or f"--plugin {path}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=TextLoader(name, str(path)))
     if spec is None or spec.loader is None or not path.is_file():
         raise PluginError("There is no such Python file.", "Give the path of a .py file.", where=where)
     module = importlib.util.module_from_spec(spec)

@@ -260,3 +260,20 @@ def test_a_file_that_ends_the_program_is_refused(tmp_path: Path) -> None:
         f"  at {tmp_path}/ends.py:2: sys.exit(3)",
         "  Put what is a program of its own below: if __name__ == '__main__':",
     ]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_file_that_was_changed_within_a_second_is_run_as_it_is_now(beside: bool, tmp_path: Path) -> None:
+    """Python takes bytecode for that of a text of the same second and size."""
+    plugin = tmp_path / "changing.py"
+    changed = tmp_path / "beside.py" if beside else plugin
+    if beside:
+        plugin.write_text("from beside import FACTOR\n")
+    found = []
+    for factor in (1, 2, 3):
+        changed.write_text(f"FACTOR = {factor}\n")
+        os.utime(changed, (10**9, 10**9))
+        load_plugin(plugin)
+        found.append(vars(sys.modules[plugin_module(plugin)])["FACTOR"])
+    assert found == [1, 2, 3]
+    assert not (tmp_path / "__pycache__").exists()

@@ -79,7 +79,7 @@ def _flushed(status: int | str | None) -> int | str | None:
         # What the interpreter writes at its end goes nowhere, and raises no second error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno != errno.EPIPE:
-            tell(f"attnlab: {system_error(error) or error}")
+            tell(f"attnlab: {str(system_error(error) or error).strip()}")
             return status or 1
     return status
 

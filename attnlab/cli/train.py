@@ -86,14 +86,14 @@ def train(
     plugins: Plugin = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from checkpoints; skip finished runs.")] = False,
     continue_from: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--continue-from",
             metavar="RUN",
             help="Begin with weights, optimizer state and step of a finished run.",
             autocompletion=completion.runs,
         ),
-    ] = "",
+    ] = None,
     track: Track = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -131,7 +131,7 @@ def train(
     from attnlab.experiments.run_train import run_train
 
     arguments: dict[str, Any] = {"store": store, "device_name": device, "resume": resume}
-    arguments |= {"continue_from": continue_from}
+    arguments |= {"continue_from": continue_from or ""}
     arguments |= {"vmap": runs_per_program, "compile": compile, "threads": threads}
     shown = nullcontext(None) if quiet else train_progress(Console(stderr=True))
     with shown as display, tracked(display, trackers, store) as progress:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from attnlab.analysis.asked import asked
+from attnlab.analysis.questions import questions_of
 from attnlab.config.durations import parse_duration
 from attnlab.config.experiment import Experiment
 from attnlab.errors import StoreError
@@ -138,7 +138,7 @@ def run_sweep(
             search = search_decisions(
                 specs,
                 run,
-                asked(experiment),
+                questions_of(experiment),
                 done=list(done.values()),
                 at_once=executor.num_workers,
                 spent=lambda: budget.spent,

@@ -159,7 +159,23 @@ class PluginImports:
         return module
 
 
-class _Loader(SourceFileLoader):
+class TextLoader(SourceFileLoader):
+    """Loads a module from its text, and neither reads nor keeps its bytecode.
+
+    Python takes bytecode for that of a text if both are of the same second and size: it would run a file as it was
+    before a number in it was changed.
+    """
+
+    def path_stats(self, path: str | bytes) -> dict[str, Any]:
+        """Give no time of change, without which Python looks for no bytecode.
+
+        Raises:
+            OSError: Always.
+        """
+        raise OSError(path)
+
+
+class _Loader(TextLoader):
     """Loads a module beside a plugin.
 
     Args:

@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from attnlab.analysis.asked import asked
 from attnlab.analysis.cell import Label
 from attnlab.analysis.claims import ClaimOutcome, judge_claims
 from attnlab.analysis.comparisons import Comparison, Question
@@ -20,6 +19,7 @@ from attnlab.analysis.pairing import pairs, questions
 from attnlab.analysis.panel_comparisons import decided_pairs, panel_comparisons
 from attnlab.analysis.planned_levels import planned_levels
 from attnlab.analysis.published_values import PublishedComparison, compare_published
+from attnlab.analysis.questions import questions_of
 from attnlab.analysis.ranks import decided_ranks, ranks
 from attnlab.analysis.statistics import MIN_SEEDS, clopper_pearson
 from attnlab.analysis.time_to_solve import BOUNDING, TIME_METRICS
@@ -437,7 +437,7 @@ def _comparisons(records: Sequence[Record], experiment: Experiment | None) -> tu
     """Compare the variants of an experiment that is to be decided."""
     if experiment is None or experiment.until is None:
         return ()
-    found = questions(pairs([record.spec for record in records]), asked(experiment))
+    found = questions(pairs([record.spec for record in records]), questions_of(experiment))
     by_id = {record.id: record for record in records}
     return tuple(pair.compared(by_id, question) for pair, question in found)
 

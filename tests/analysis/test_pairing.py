@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from attnlab.analysis.asked import asked, num_comparisons
 from attnlab.analysis.comparisons import Question
 from attnlab.analysis.pairing import Pair, pairs, questions
 from attnlab.analysis.panel_comparisons import decided_pairs
+from attnlab.analysis.questions import num_comparisons, questions_of
 from attnlab.config.experiment import Experiment
 from attnlab.experiments.decision_search import search_decisions
 from attnlab.experiments.expand import expand, with_levels
@@ -110,7 +110,7 @@ def decided_after(levels: Sequence[int] | None, seeds: int) -> tuple[str, str, s
     records = [
         shown(one, 1.0 if one.variant == "softmax" else 0.5, chance=0.5) for one in specs if one.task.level == hardest
     ]
-    search = search_decisions(specs, lambda _: [], asked(experiment), done=records, spent=lambda: True)
+    search = search_decisions(specs, lambda _: [], questions_of(experiment), done=records, spent=lambda: True)
     told = [
         search.comparisons[0],
         *(report(records, one).comparisons[0] for one in (experiment, with_levels(experiment))),

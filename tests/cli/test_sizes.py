@@ -124,7 +124,12 @@ def test_errors_of_the_system_and_of_memory_are_told_apart_from_faults() -> None
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
-def test_an_output_that_is_full_is_one_line_and_one_that_is_closed_is_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_is_full_is_one_line_and_one_that_is_closed_is_none(
+    unbuffered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is buffered fails at the end of the command, and everything else where it is written."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     words = [sys.executable, "-m", "attnlab", "--version"]
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)

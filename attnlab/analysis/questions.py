@@ -18,7 +18,7 @@ ATTENTION = "model.attention"
 """The key of variants in a grid."""
 
 
-def asked(experiment: Experiment) -> Callable[[str], Question]:
+def questions_of(experiment: Experiment) -> Callable[[str], Question]:
     """Tell what is asked on each ladder.
 
     Args:
