@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,11 @@ def load_plugin(path: Path, where: str = "") -> None:
         PluginError: The file is missing or fails; the message has the file's own error, shortened.
     """
     name, where = plugin_module(path), where or f"--plugin {path}"
-    spec = importlib.util.spec_from_file_location(name, path, loader=TextLoader(name, str(path)))
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise PluginError("There is no such Python file.", "Give the path of a .py file.", where=where)
+    if type(spec.loader) is SourceFileLoader:
+        spec.loader = TextLoader(name, spec.loader.path)
     module = importlib.util.module_from_spec(spec)
     imports = PluginImports(name, path.resolve().parent)
     imports.prepare(module)

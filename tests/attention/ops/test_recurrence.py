@@ -113,7 +113,7 @@ def test_gradients_of_decays_stay_exact_over_long_sequences(form: str, strength:
 
 
 @pytest.mark.parametrize("tokens", [16, 128])
-@pytest.mark.parametrize("low", [-3.0, -9.0, -16.0])
+@pytest.mark.parametrize("low", [-9.0, -16.0])
 @pytest.mark.parametrize("form", ["gated-delta", "kda", "rwkv7", "gla", "scalar", "strength, decayed"])
 def test_gradients_of_strong_decays_have_no_rounding_of_larger_terms(form: str, low: float, tokens: int) -> None:
     """Of log decays of -16 the gradients are 1e-7 of the others, and were noise where terms of both were subtracted."""
