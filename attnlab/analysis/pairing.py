@@ -118,7 +118,7 @@ def _unlike(one: RunSpec, other: RunSpec) -> int:
     )
 
 
-def questions(pairs: Sequence[Pair], question: Callable[[str], Question]) -> list[tuple[Pair, Question]]:
+def with_questions(pairs: Sequence[Pair], question: Callable[[str], Question]) -> list[tuple[Pair, Question]]:
     """Give each pair its question.
 
     Args:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from attnlab.analysis.comparisons import Question
 from attnlab.config.experiment import Experiment, LadderLevels, full_key
 from attnlab.errors import AttnlabError
+from attnlab.tasks.io.ladder_training import shares_training
 from attnlab.tasks.io.ladders import find_ladder
 from attnlab.tasks.io.levels_to_run import levels_to_run, trained_ladder
 
@@ -40,12 +41,13 @@ def questions_of(experiment: Experiment) -> Callable[[str], Question]:
 
 
 def _num_levels(entry: LadderLevels) -> int:
-    """Count the levels that runs are tested on; 1 where the ladder is not found any more and none are written."""
+    """Count the levels that are compared; those that are written where the ladder is not found any more."""
     try:
-        runs = list(levels_to_run(entry, trained_ladder(entry, find_ladder(entry.ladder))))
+        ladder = trained_ladder(entry, find_ladder(entry.ladder))
     except AttnlabError:
         return len(entry.levels or ())
-    return max(len(runs), 1 + len(runs[0][1] or ())) if len(runs) == 1 else len(runs)
+    runs = list(levels_to_run(entry, ladder))
+    return 1 + len(runs[0][1] or ()) if shares_training(ladder) else len(runs)
 
 
 def num_comparisons(experiment: Experiment) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 
 from attnlab.analysis.comparisons import Comparison, Question
 from attnlab.analysis.levels import boundary, share_above_chance
-from attnlab.analysis.pairing import Pair, pairs, questions
+from attnlab.analysis.pairing import Pair, pairs, with_questions
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 
@@ -170,7 +170,7 @@ def search_decisions(
     Returns:
         The records, the comparisons, and what was chosen.
     """
-    searches = [PairSearch(pair, asked) for pair, asked in questions(pairs(specs), question)]
+    searches = [PairSearch(pair, asked) for pair, asked in with_questions(pairs(specs), question)]
     planned = {spec.id for spec in specs}
     records = {record.id: record for record in done if record.id in planned}
     rounds: list[Round] = []

@@ -15,7 +15,7 @@ from attnlab.analysis.claims import ClaimOutcome, judge_claims
 from attnlab.analysis.comparisons import Comparison, Question
 from attnlab.analysis.grid import Grid
 from attnlab.analysis.grids import grids, without_metric
-from attnlab.analysis.pairing import pairs, questions
+from attnlab.analysis.pairing import pairs, with_questions
 from attnlab.analysis.panel_comparisons import decided_pairs, panel_comparisons
 from attnlab.analysis.planned_levels import planned_levels
 from attnlab.analysis.published_values import PublishedComparison, compare_published
@@ -437,7 +437,7 @@ def _comparisons(records: Sequence[Record], experiment: Experiment | None) -> tu
     """Compare the variants of an experiment that is to be decided."""
     if experiment is None or experiment.until is None:
         return ()
-    found = questions(pairs([record.spec for record in records]), questions_of(experiment))
+    found = with_questions(pairs([record.spec for record in records]), questions_of(experiment))
     by_id = {record.id: record for record in records}
     return tuple(pair.compared(by_id, question) for pair, question in found)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from attnlab.analysis.comparisons import Question
-from attnlab.analysis.pairing import Pair, pairs, questions
+from attnlab.analysis.pairing import Pair, pairs, with_questions
 from attnlab.analysis.panel_comparisons import decided_pairs
 from attnlab.analysis.questions import num_comparisons, questions_of
 from attnlab.config.experiment import Experiment
@@ -128,8 +128,8 @@ def test_a_search_and_reports_decide_by_the_same_evidence(levels: Sequence[int] 
 
 def test_records_of_variants_that_are_not_in_the_plan_share_the_error_too() -> None:
     found = pairs([spec(attention=named(name)) for name in ("softmax", "relu", "gpam", "linear")])
-    assert [own.comparisons for _, own in questions(found, lambda _: Question(comparisons=2))] == [3, 3, 3]
-    assert [own.comparisons for _, own in questions(found, lambda _: Question(comparisons=5))] == [5, 5, 5]
+    assert [own.comparisons for _, own in with_questions(found, lambda _: Question(comparisons=2))] == [3, 3, 3]
+    assert [own.comparisons for _, own in with_questions(found, lambda _: Question(comparisons=5))] == [5, 5, 5]
 
 
 def ranged(seed: int, accuracies: dict[int, float], name: str) -> Record:

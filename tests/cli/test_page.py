@@ -63,14 +63,20 @@ def test_the_page_shows_attention_maps_of_stored_weights(tmp_path: Path, command
     assert not any(name.startswith("map|") for name in without.data["charts"])
 
 
-def test_a_run_whose_weights_cannot_be_read_is_named(tmp_path: Path, command: Command) -> None:
-    (tmp_path / "own.py").write_text(
+def trained_on_a_file(folder: Path, command: Command) -> Path:
+    """The store of a run with a class of a file."""
+    (folder / "own.py").write_text(
         "from torch import nn\n\n\nclass Flat(nn.Module):\n    def __init__(self, width: int) -> None:\n"
         "        super().__init__()\n        self.map = nn.Linear(width, width)\n\n"
         "    def forward(self, x):\n        return self.map(x)\n"
     )
     assert command("train", *TINY, "--attn", "own.py:Flat", "--quiet").status == 0
-    (store,) = {path.parent for path in tmp_path.rglob("records.jsonl")}
+    (store,) = {path.parent for path in folder.rglob("records.jsonl")}
+    return store
+
+
+def test_a_run_whose_weights_cannot_be_read_is_named(tmp_path: Path, command: Command) -> None:
+    store = trained_on_a_file(tmp_path, command)
     for weights in (store / "weights").iterdir():
         weights.write_bytes(b"damaged")
     assert command("report", str(store), "--html", "page.html").status == 0
@@ -81,13 +87,7 @@ def test_a_run_whose_weights_cannot_be_read_is_named(tmp_path: Path, command: Co
 def test_the_page_has_maps_of_classes_of_a_file_that_is_named_and_says_how_it_is_named(
     tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "own.py").write_text(
-        "from torch import nn\n\n\nclass Flat(nn.Module):\n    def __init__(self, width: int) -> None:\n"
-        "        super().__init__()\n        self.map = nn.Linear(width, width)\n\n"
-        "    def forward(self, x):\n        return self.map(x)\n"
-    )
-    assert command("train", *TINY, "--attn", "own.py:Flat", "--quiet").status == 0
-    (store,) = {path.parent for path in tmp_path.rglob("records.jsonl")}
+    store = trained_on_a_file(tmp_path, command)
     monkeypatch.delitem(ATTENTIONS._entries, "own.py:Flat")
     for name in [name for name in sys.modules if name.startswith(PREFIX)]:  # as in another session
         monkeypatch.delitem(sys.modules, name)

@@ -96,7 +96,7 @@ _allowed = True
 
 
 def rows_of(tensor: Tensor) -> Numbers:
-    """View a tensor as an array whose last axis lies side by side, so that BLAS takes its rows where they are.
+    """View a tensor as an array whose last axis lies side by side, so that products take its rows where they are.
 
     Args:
         tensor: ... x T x C, float32 on a CPU.

@@ -7,6 +7,9 @@ products at 1.7 to 2.8 times the rate of OpenBLAS (AMD EPYC with AVX2; `python -
 A micro-tile is summed over the inner axis with one vector for each of its rows: each number of the left factor meets a
 vector of numbers of the right one, which must lie side by side. Vectors are of the compiler's intermediate language,
 which splits them into those of the processor.
+
+Source   Van Zee and van de Geijn, "BLIS: a framework for rapidly instantiating BLAS functionality", ACM TOMS 2015: its
+         micro-kernel, here without copies of the factors.
 """
 
 from __future__ import annotations
@@ -163,7 +166,7 @@ def fill(
     factor: np.float32,
     kept: np.float32,
 ) -> None:
-    """Write ``factor left @ right + kept out``, tile by tile.
+    """Write ``factor left @ right + kept out``, one micro-tile after the other.
 
     Args:
         left: The address of the left factor, R x S.
@@ -185,7 +188,7 @@ def fill(
         column = 0
         while column < columns:
             rest = columns - column
-            width = 0 if rest >= 16 else 1 if rest >= 8 else 2 if rest >= 4 else 3
+            width = 0 if rest >= WIDTHS[0] else 1 if rest >= WIDTHS[1] else 2 if rest >= WIDTHS[2] else 3
             row = 0
             while row < rows:
                 height = 0 if rows - row >= _TALL else _MIDDLE_INDEX if rows - row >= _MIDDLE else _LAST_INDEX

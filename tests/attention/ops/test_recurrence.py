@@ -133,7 +133,7 @@ def test_of_a_state_that_is_forgotten_at_once_the_decays_have_no_gradient() -> N
 
 
 CHANNELS = [(1, 1), (3, 5), (16, 16), (33, 3), (16, 70), (129, 2), (200, 150)]
-"""Channels and columns; products of the last have parts, so that BLAS needs no threads."""
+"""Channels and columns, with and without whole vectors."""
 
 
 @pytest.mark.parametrize(("channels", "columns"), CHANNELS)
