@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from attnlab._api._arguments import Reader
 from attnlab._api._python_words import python_text, python_where
+from attnlab._api._values import Reader
 from attnlab.errors import AttnlabError
 
 P = ParamSpec("P")
@@ -18,7 +18,7 @@ T = TypeVar("T")
 def checked(**readers: Reader) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Make a decorator that reads the arguments of a function before it is called.
 
-    >>> from attnlab._api._arguments import count
+    >>> from attnlab._api._values import count
     >>> @checked(seeds=count)
     ... def double(seeds: int) -> int: return 2 * seeds
     >>> double(3)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from attnlab._api import _arguments as read
-from attnlab._api._arguments import plain, seed_range
+from attnlab._api import _values as values
+from attnlab._api._arguments import seed_range
 from attnlab._api._checked import checked
+from attnlab._api._values import plain
 from attnlab.choices import DIAGNOSED_SEQUENCES, AttentionLike, DeviceName, DiagnosisKind, ExtrapolationMode
 from attnlab.errors import InvalidValueError
 
@@ -30,27 +32,27 @@ FIELDS = "It is the name of a field such as 'attention', or a list of names."
 
 
 @checked(
-    subject=read.anything,
-    given=read.anything,
-    kind=read.optional(read.choice(DiagnosisKind)),
-    inputs=read.anything,
-    loss=read.optional(read.closure),
-    targets=read.anything,
+    subject=values.anything,
+    given=values.anything,
+    kind=values.optional(values.choice(DiagnosisKind)),
+    inputs=values.anything,
+    loss=values.optional(read.closure),
+    targets=values.anything,
     attention=read.parts,
-    position=read.words("It is the name of a position such as 'rotary', or a list of names."),
-    task=read.optional(read.word(read.TASK)),
-    complexity=read.anything,
-    length=read.optional(read.count),
-    batch=read.count,
-    seed=read.natural,
-    seeds=read.count,
+    position=values.words("It is the name of a position such as 'rotary', or a list of names."),
+    task=values.optional(values.word(read.TASK)),
+    complexity=values.anything,
+    length=values.optional(values.count),
+    batch=values.count,
+    seed=values.natural,
+    seeds=values.count,
     model=read.model,
-    recipe=read.anything,
-    options=read.optional(read.mapping(OPTIONS)),
-    control=read.flag,
-    branch_gain=read.optional(read.number),
-    only=read.words(METRICS, separator=","),
-    attention_map=read.optional(read.word("It is a head as text, such as '1.1': its layer and its number.")),
+    recipe=values.anything,
+    options=values.optional(values.mapping(OPTIONS)),
+    control=values.flag,
+    branch_gain=values.optional(values.number),
+    only=values.words(METRICS, separator=","),
+    attention_map=values.optional(values.word("It is a head as text, such as '1.1': its layer and its number.")),
     store=read.folder,
 )
 def diagnose(
@@ -181,9 +183,9 @@ def _refuse_given(**given: Any) -> None:
     run=read.run_id,
     length=read.lengths,
     complexity=read.levels,
-    extrapolation=read.choice(ExtrapolationMode),
-    sequences=read.optional(read.count),
-    rollout=read.optional(read.flag),
+    extrapolation=values.choice(ExtrapolationMode),
+    sequences=values.optional(values.count),
+    rollout=values.optional(values.flag),
     store=read.folder,
     device=read.device,
 )
@@ -237,10 +239,10 @@ def evaluate(
 
 @checked(
     results=read.results,
-    published=read.flag,
-    metric=read.optional(read.word("It is the name of one metric, such as 'accuracy'.")),
-    index=read.words(FIELDS, separator=","),
-    columns=read.optional(read.word("It is the name of one field, such as 'level'.")),
+    published=values.flag,
+    metric=values.optional(values.word("It is the name of one metric, such as 'accuracy'.")),
+    index=values.words(FIELDS, separator=","),
+    columns=values.optional(values.word("It is the name of one field, such as 'level'.")),
 )
 def report(
     results: str | Path | Sequence[Record] = "results",
@@ -325,11 +327,11 @@ def check(attention: AttentionLike) -> Conformance:
 
 
 @checked(
-    task=read.word(read.TASK),
-    complexity=read.anything,
-    options=read.optional(read.mapping(OPTIONS)),
-    samples=read.count,
-    seed=read.natural,
+    task=values.word(read.TASK),
+    complexity=values.anything,
+    options=values.optional(values.mapping(OPTIONS)),
+    samples=values.count,
+    seed=values.natural,
 )
 def audit(
     task: str, *, complexity: Any = None, options: Mapping[str, Any] | None = None, samples: int = 2048, seed: int = 0

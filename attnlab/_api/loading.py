@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from attnlab._api import _arguments as read
-from attnlab._api._arguments import plain
+from attnlab._api import _values as values
 from attnlab._api._checked import checked
+from attnlab._api._values import plain
 from attnlab._api.records import Records
 from attnlab.errors import AttnlabError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from attnlab.tasks import Task
 
 
-@checked(store=read.folders, published=read.flag)
+@checked(store=read.folders, published=values.flag)
 def load_records(store: str | Path | Sequence[str | Path] = "results", *, published: bool = False) -> Records:
     """Read every record of a folder of results, or the published records of a built-in experiment.
 
@@ -141,7 +142,9 @@ def load_plugin(path: str | Path) -> None:
     plugins.load_plugin(Path(path), str(path))
 
 
-@checked(task=read.word(read.TASK), complexity=read.anything, options=read.optional(read.mapping("{'length': 64}")))
+@checked(
+    task=values.word(read.TASK), complexity=values.anything, options=values.optional(values.mapping("{'length': 64}"))
+)
 def make_task(task: str = "recall", *, complexity: Any = None, options: Mapping[str, Any] | None = None) -> Task:
     """Build a task, to draw its sequences.
 

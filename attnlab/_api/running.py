@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attnlab._api import _arguments as read
-from attnlab._api._arguments import plain, seed_range
+from attnlab._api import _values as values
+from attnlab._api._arguments import seed_range
 from attnlab._api._call import call_text
 from attnlab._api._callbacks import Callback, events_of_call, read_callbacks
 from attnlab._api._checked import checked
 from attnlab._api._python_words import python_text
+from attnlab._api._values import plain
 from attnlab._api.records import Records
 from attnlab.choices import AttentionLike, Budget, Compile, DeviceName, ModelLike
 from attnlab.user_code import user_stacklevel
@@ -32,28 +34,28 @@ TRAIN, OPTIONS = "{'max_steps': 500}", "{'length': 64}"
 
 
 @checked(
-    task=read.word(read.TASK),
+    task=values.word(read.TASK),
     attention=read.parts,
-    position=read.words(POSITION),
-    complexity=read.anything,
-    curriculum=read.anything,
-    seed=read.natural,
-    seeds=read.count,
+    position=values.words(POSITION),
+    complexity=values.anything,
+    curriculum=values.anything,
+    seed=values.natural,
+    seeds=values.count,
     model=read.model,
-    train=read.optional(read.mapping(TRAIN)),
-    recipe=read.anything,
-    options=read.optional(read.mapping(OPTIONS)),
-    match=read.optional(read.choice(Budget)),
-    store=read.optional(read.folder),
+    train=values.optional(values.mapping(TRAIN)),
+    recipe=values.anything,
+    options=values.optional(values.mapping(OPTIONS)),
+    match=values.optional(values.choice(Budget)),
+    store=values.optional(read.folder),
     device=read.device,
     vmap=read.vmap_width,
-    compile=read.choice(Compile),
-    threads=read.optional(read.count),
-    resume=read.flag,
-    continue_from=read.optional(read.run_id),
-    track=read.words(TRACKERS),
+    compile=values.choice(Compile),
+    threads=values.optional(values.count),
+    resume=values.flag,
+    continue_from=values.optional(read.run_id),
+    track=values.words(TRACKERS),
     callbacks=read_callbacks,
-    progress=read.flag,
+    progress=values.flag,
 )
 def train(
     task: str = "recall",
@@ -165,28 +167,28 @@ def train(
 @checked(
     task=read.tasks,
     attention=read.parts,
-    position=read.words(POSITION),
+    position=values.words(POSITION),
     complexity=read.levels,
-    curriculum=read.anything,
-    grid=read.optional(read.grid),
-    seed=read.optional(read.natural),
-    seeds=read.optional(read.count),
-    match=read.optional(read.choice(Budget)),
+    curriculum=values.anything,
+    grid=values.optional(read.grid),
+    seed=values.optional(values.natural),
+    seeds=values.optional(values.count),
+    match=values.optional(values.choice(Budget)),
     model=read.model,
-    train=read.optional(read.mapping(TRAIN)),
-    recipe=read.anything,
-    options=read.optional(read.mapping(OPTIONS)),
-    store=read.optional(read.folder),
-    executor=read.word(EXECUTOR),
-    slurm=read.optional(read.slurm),
+    train=values.optional(values.mapping(TRAIN)),
+    recipe=values.anything,
+    options=values.optional(values.mapping(OPTIONS)),
+    store=values.optional(read.folder),
+    executor=values.word(EXECUTOR),
+    slurm=values.optional(read.slurm),
     device=read.device,
     vmap=read.vmap_width,
-    until=read.optional(read.choice(Literal["decided"])),
-    equal=read.optional(read.number),
-    budget=read.anything,
-    track=read.words(TRACKERS),
+    until=values.optional(values.choice(Literal["decided"])),
+    equal=values.optional(values.number),
+    budget=values.anything,
+    track=values.words(TRACKERS),
     callbacks=read_callbacks,
-    progress=read.flag,
+    progress=values.flag,
 )
 def sweep(
     task: str | Sequence[str] = "recall",
