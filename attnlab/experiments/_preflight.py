@@ -81,7 +81,7 @@ def preflight_run(spec: RunSpec, source: Source, save: bool = True) -> None:
         save: Whether it is saved and loaded too; by default it is.
 
     Raises:
-        InvalidValueError: A weight is complex, or loss or weights are not finite after the step.
+        InvalidValueError: A weight is complex, or a loss, or the weights after the step, are not finite.
         StoreError: A tensor of the model has a type that cannot be saved.
         PluginError: A user's part raises an exception, or its loss differs after it was loaded.
         AttnlabError: Sizes or options do not fit.
@@ -93,6 +93,11 @@ def preflight_run(spec: RunSpec, source: Source, save: bool = True) -> None:
         stepper.step({0: batch}, {0: RATE})
         _check_finite(stepper, spec, source, batch)
         loss = _loss(stepper.model, batch)
+        if not math.isfinite(loss):
+            culprit, line = _culprit(stepper.model, batch)
+            problem = f"In evaluation mode the loss is {loss}; in training it is not.{culprit}"
+            advice = f"Nothing can be measured there. {_checked_by(spec.model)}or use other sizes."
+            raise InvalidValueError(problem, "\n".join(filter(None, (line, advice))))
         if save:
             _check_saved(stepper, spec, source, batch, loss)
 
@@ -133,9 +138,8 @@ def _check_finite(stepper: SingleStepper, spec: RunSpec, source: Source, batch: 
         model = build_model(
             spec.model, vocabulary=source.vocabulary, features=source.features, length=source.length, seed=0
         )
-        found = first_not_finite(model, lambda: _loss(model, batch))
-        culprit = "" if found is None else f" The first output that is not finite is that of {found[0]}."
-        hint = "\n".join(filter(None, ("" if found is None else users_line(*found[1]), advice)))
+        culprit, line = _culprit(model, batch)
+        hint = "\n".join(filter(None, (line, advice)))
         raise InvalidValueError(f"The loss of the first training step is {loss}.{culprit}", hint)
     if wrong := [name for name, weight in stepper.optimizer.weights.items() if not bool(weight.isfinite().all())]:
         problem = (
@@ -143,6 +147,14 @@ def _check_finite(stepper: SingleStepper, spec: RunSpec, source: Source, batch: 
         )
         line = users_line(*holding(stepper.model, wrong[0]))
         raise InvalidValueError(problem, "\n".join(filter(None, (line, advice))))
+
+
+def _culprit(model: Model, batch: Batch) -> tuple[str, str]:
+    """A sentence on the first module whose output is not finite, and its line; empty where none is found."""
+    found = first_not_finite(model, lambda: _loss(model, batch))
+    if found is None:
+        return "", ""
+    return f" The first output that is not finite is that of {found[0]}.", users_line(*found[1])
 
 
 def _checked_by(model: ModelSpec) -> str:
@@ -158,8 +170,9 @@ def _check_saved(stepper: SingleStepper, spec: RunSpec, source: Source, batch: B
     rebuilt = rebuild_model(spec, _stored(stepper.weights(0)), source)
     for name, model in (("checkpoint", stepper.model), ("weights", rebuilt)):
         again = _loss(model, batch)
-        if abs(again - loss) > TOLERANCE * max(1.0, abs(loss)):
-            _check_repeatable(model, batch)
+        if not abs(again - loss) <= TOLERANCE * max(1.0, abs(loss)):  # nan is close to nothing
+            if math.isfinite(again):
+                _check_repeatable(model, batch)
             problem = f"With its {name} saved and loaded, the loss is {again:.6g} instead of {loss:.6g}."
             hint = (
                 "Keep whatever the output depends on in parameters or persistent buffers, draw it from the context's "

@@ -95,6 +95,21 @@ HIDDEN_STATE = """
         return super().output(mixed_BHTC, x_BTD) * (1 + self.steps)
 """
 
+NAN_WHEN_LOADED = """
+    def __init__(self, context):
+        super().__init__(context)
+        self.steps = 0
+
+    def output(self, mixed_BHTC, x_BTD):
+        self.steps += self.training
+        return super().output(mixed_BHTC, x_BTD) * (1.0 if self.steps else float("nan"))
+"""
+
+NAN_IN_EVALUATION = """
+    def output(self, mixed_BHTC, x_BTD):
+        return super().output(mixed_BHTC, x_BTD) * (1.0 if self.training else float("nan"))
+"""
+
 HALF_PRECISION_TYPO = """
     def output(self, mixed_BHTC, x_BTD):
         return super().output(mixed_BHTC.half(), x_BTD)
@@ -167,6 +182,20 @@ def test_state_that_is_not_saved_is_refused(command: Command, tmp_path: Path) ->
     problem, hint = refusal(command, tmp_path, HIDDEN_STATE)
     assert problem.startswith("With its weights saved and loaded, the loss is ")
     assert "persistent buffers" in hint
+
+
+def test_a_loss_that_is_nan_once_loaded_is_refused(command: Command, tmp_path: Path) -> None:
+    problem, hint = refusal(command, tmp_path, NAN_WHEN_LOADED)
+    assert problem.startswith("With its weights saved and loaded, the loss is nan instead of ")
+    assert "persistent buffers" in hint
+
+
+def test_a_loss_that_is_nan_in_evaluation_mode_alone_is_refused(command: Command, tmp_path: Path) -> None:
+    problem, line, advice = refusal(command, tmp_path, NAN_IN_EVALUATION)
+    culprit = "The first output that is not finite is that of 'blocks.0.attention' (Mine)."
+    assert problem == f"In evaluation mode the loss is nan; in training it is not. {culprit}"
+    assert line.startswith(f"at {tmp_path / 'mine.py'}:6: class Mine")
+    assert "attnlab check mine --plugin mine.py tells" in advice
 
 
 def test_an_exception_inside_torch_is_one_block(command: Command, tmp_path: Path) -> None:

@@ -70,6 +70,17 @@ def test_stacked_losses_that_differ_from_single_ones_are_detected(monkeypatch: p
     assert vmap_obstacle(tiny(), CPU).startswith("stacked with another run its loss is ")
 
 
+def test_a_stacked_loss_that_is_nan_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    def losing(self: Softmax, qkv: QKV, position: Position) -> Tensor:
+        CALLS.append(1)
+        return qkv.values_BHSC * (1.0 if len(CALLS) <= alone else float("nan"))
+
+    alone = 2  # runs of one layer, one after the other; then both at once
+    CALLS.clear()
+    monkeypatch.setattr(Softmax, "attend", losing)
+    assert vmap_obstacle(tiny(), CPU).startswith("stacked with another run its loss is nan, alone ")
+
+
 def test_with_auto_a_variant_that_cannot_be_stacked_is_trained_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Softmax, "attend", branching)
     monkeypatch.setattr(training_run, "max_width", lambda vmap, device: 8)

@@ -145,7 +145,11 @@ def segment_of(tokens: int, least: int) -> int:
 
 
 def in_threads(
-    loop: Callable[..., None], arrays: Sequence[NDArray[Any]], multiplications: int, *numbers: object
+    loop: Callable[..., None],
+    arrays: Sequence[NDArray[Any]],
+    multiplications: int,
+    *numbers: object,
+    axis: int | None = None,
 ) -> None:
     """Call a loop for parts of the batch, or of the heads of one sequence, at the same time, one for a torch thread.
 
@@ -154,8 +158,9 @@ def in_threads(
         arrays: Its arrays, B x H x ....
         multiplications: How many it makes; for few no further thread is used.
         *numbers: Its other arguments.
+        axis: Which axis has the parts; None takes the batch, or the heads of one sequence.
     """
-    axis = 0 if arrays[0].shape[0] > 1 else 1
+    axis = (0 if arrays[0].shape[0] > 1 else 1) if axis is None else axis
     length = arrays[0].shape[axis]
     count = max(1, min(torch.get_num_threads(), length, multiplications // SHARE))
     ends = [length * part // count for part in range(count + 1)]

@@ -59,7 +59,7 @@ def backward(
     Returns:
         The gradients, of the shapes of queries, keys and values.
     """
-    results = empty_like_heads(queries), empty_like_heads(keys).zero_(), empty_like_heads(values).zero_()
+    results = empty_like_heads(queries), empty_like_heads(keys), empty_like_heads(values)
     arrays = [*map(rows_of, (queries, keys, values, mixed, grad, *results)), totals[..., 0].numpy()]
     in_threads(_backward, arrays, queries.numel() * queries.shape[-2], np.float32(scale), _rows(queries))
     return results
@@ -151,7 +151,7 @@ def _backward(
     scale: np.float32,
     rows: int,
 ) -> None:
-    """Fill the gradients of the queries, and add to those of keys and values.
+    """Fill the gradients.
 
     What is common to a row is one more channel of the gradients, minus one times one of the values.
     """
@@ -194,6 +194,11 @@ def _backward(
                         weights[place] = x * slope
                         derivatives[place] *= share * slope
                     z, dz = z[:, : last - key], dz[:, : last - key]
-                    product(z.T, g[:, :inner], ONE, ONE, dv[key:last])
-                    product(dz.T, q[row:end], TWO * scale, ONE, dk[key:last])
+                    new = min(max(row - key, 0), last - key)  # keys before it have gradients of earlier rows
+                    if new > 0:
+                        product(z[:, :new].T, g[:, :inner], ONE, ONE, dv[key : key + new])
+                        product(dz[:, :new].T, q[row:end], TWO * scale, ONE, dk[key : key + new])
+                    if key + new < last:
+                        product(z[:, new:].T, g[:, :inner], ONE, ZERO, dv[key + new : last])
+                        product(dz[:, new:].T, q[row:end], TWO * scale, ZERO, dk[key + new : last])
                     product(dz, k[key:last], TWO * scale, ZERO if key == 0 else ONE, dq[row:end])

@@ -34,7 +34,7 @@ def heights() -> tuple[int, ...]:
     """Choose the rows of micro-tiles: so many that additions do not wait, and so few that registers hold all sums.
 
     Returns:
-        8, 4 and 1 with the 32 wide registers of AVX-512, otherwise 4 and 1.
+        8, 4, 2 and 1 with the 32 wide registers of AVX-512, otherwise 6, 4, 2 and 1.
     """
     from llvmlite import binding
 
@@ -42,7 +42,7 @@ def heights() -> tuple[int, ...]:
         wide = binding.get_host_cpu_features().get("avx512f", False)
     except RuntimeError:  # of a processor of which LLVM tells nothing
         wide = False
-    return (8, 4, 1) if wide else (4, 1)
+    return (8, 4, 2, 1) if wide else (6, 4, 2, 1)
 
 
 def _emit(builder: Any, height: int, width: int, arguments: Any) -> None:
@@ -147,8 +147,8 @@ def micro_tiles() -> Any:
 
 _micro_tile = micro_tiles()
 _HEIGHTS = heights() if works() else ()
-_TALL, _MIDDLE = (_HEIGHTS[0], _HEIGHTS[-2]) if works() else (1, 1)
-_MIDDLE_INDEX, _LAST_INDEX = len(_HEIGHTS) - 2, len(_HEIGHTS) - 1
+_HALVED = 8 if 6 in _HEIGHTS else 0
+"""Rows that are left and make two tiles of four: six and two would take longer."""
 
 
 @called(f"void({'intp, ' * 10}float32, float32)")
@@ -191,7 +191,9 @@ def fill(
             width = 0 if rest >= WIDTHS[0] else 1 if rest >= WIDTHS[1] else 2 if rest >= WIDTHS[2] else 3
             row = 0
             while row < rows:
-                height = 0 if rows - row >= _TALL else _MIDDLE_INDEX if rows - row >= _MIDDLE else _LAST_INDEX
+                height = 1 if rows - row == _HALVED else 0
+                while _HEIGHTS[height] > rows - row:
+                    height += 1
                 _micro_tile(
                     height,
                     width,

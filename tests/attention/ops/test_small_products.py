@@ -84,7 +84,7 @@ def test_a_product_is_that_of_numpy(
 def test_rows_of_micro_tiles_of_every_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     from llvmlite import binding
 
-    for features, heights in (({"avx512f": True}, (8, 4, 1)), ({"avx2": True}, (4, 1)), ({}, (4, 1))):
+    for features, heights in (({"avx512f": True}, (8, 4, 2, 1)), ({"avx2": True}, (6, 4, 2, 1)), ({}, (6, 4, 2, 1))):
         monkeypatch.setattr(binding, "get_host_cpu_features", lambda features=features: features)
         assert small_products.heights.__wrapped__() == heights
 
@@ -92,7 +92,7 @@ def test_rows_of_micro_tiles_of_every_processor(monkeypatch: pytest.MonkeyPatch)
         raise RuntimeError("failed to get host cpu features.")
 
     monkeypatch.setattr(binding, "get_host_cpu_features", unknown)
-    assert small_products.heights.__wrapped__() == (4, 1)
+    assert small_products.heights.__wrapped__() == (6, 4, 2, 1)
 
 
 def test_micro_tiles_of_another_processor_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_micro_tiles_of_another_processor_compute_the_same(monkeypatch: pytest.M
     from llvmlite import binding
     from numba.core.caching import CacheImpl
 
-    monkeypatch.setattr(binding, "get_host_cpu_features", lambda: {"avx512f": small_products.heights() == (4, 1)})
+    monkeypatch.setattr(binding, "get_host_cpu_features", lambda: {"avx512f": small_products.heights()[0] == 6})
     monkeypatch.setattr(CacheImpl, "_locator_classes", [])  # code that is kept is of this processor
     spec = importlib.util.spec_from_file_location("another_processor", small_products.__file__)
     assert spec is not None
