@@ -11,6 +11,7 @@ possible. Importing numba takes half a second, so it is imported by a module of 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import os
 import sys
@@ -193,19 +194,54 @@ def compiled(function: Function) -> Function:
 
 
 def called(signature: str) -> Callable[[Function], Function]:
-    """Compile a function that loops call in many places, for one set of types: other layouts are converted.
+    """Compile a function that loops call in many places, once, for one set of types.
+
+    Numba takes the code of each function that a loop calls into that of the loop, and optimizes it there once more: the
+    loops of this folder took 340 s to compile in that way. A loop knows of this function no more than its name.
 
     Args:
-        signature: Its types, as numba writes them.
+        signature: Its types, as numba writes them, with that of what it returns, a number or nothing.
 
     Returns:
         A decorator; where none can be compiled, it returns the function itself.
     """
 
     def decorate(function: Function) -> Function:
-        return _njit(function, signature) if works() else function
+        return _by_name(_njit(function, signature)) if works() else function
 
     return decorate
+
+
+def _by_name(dispatcher: Any) -> Any:
+    """Make a function that compiled functions call by its name, to which the linker of this process has the address."""
+    from llvmlite import binding
+    from numba.core.cgutils import get_or_insert_function
+    from numba.extending import lower_builtin, type_callable
+
+    ((kinds, overload),) = dispatcher.overloads.items()
+    name = f"{dispatcher.py_func.__module__}.{dispatcher.py_func.__name__}"
+    binding.add_symbol(name, overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name))
+
+    @wraps(dispatcher.py_func)
+    def function(*args: Any) -> Any:
+        return dispatcher(*args)
+
+    @type_callable(function)
+    def typed(context: Any) -> Callable[..., Any]:
+        def signature_of(*given: Any) -> Any:
+            return overload.signature if len(given) == len(kinds) else None
+
+        signature_of.__signature__ = inspect.signature(dispatcher.py_func)  # type: ignore[attr-defined]
+        return signature_of
+
+    @lower_builtin(function, *kinds)  # type: ignore[untyped-decorator]
+    def call(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        convention = context.call_conv
+        kind = convention.get_function_type(signature.return_type, signature.args)
+        there = get_or_insert_function(builder.module, kind, name)
+        return convention.call_function(builder, there, signature.return_type, signature.args, arguments)[1]
+
+    return function
 
 
 def inlined(function: Function) -> Function:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from attnlab.attention.ops.loop_math import product
-from attnlab.attention.ops.loops import Numbers, compiled
+from attnlab.attention.ops.loops import Numbers, called
 from attnlab.attention.ops.recurrence_chunk import (
     DA,
     DE,
@@ -17,6 +17,8 @@ from attnlab.attention.ops.recurrence_chunk import (
     DR,
     NONE,
     ONE,
+    PLANE,
+    ROWS,
     TERMS,
     ZERO,
     A,
@@ -35,7 +37,25 @@ from attnlab.attention.ops.recurrence_chunk import (
 from attnlab.attention.ops.small_transposes import transpose
 
 
-@compiled
+@called(f"void({ROWS}, {ROWS}, {ROWS}, float32)")
+def add_products(sums: Numbers, left: Numbers, right: Numbers, factor: np.float32) -> None:
+    """Add products of numbers to sums; each loop writes one array, as the compiler compares the addresses of few.
+
+    Args:
+        sums: R x C.
+        left: R x C.
+        right: R x C.
+        factor: Of the products.
+    """
+    numbers, one, other = sums.reshape(sums.size), left.reshape(left.size), right.reshape(right.size)
+    for place in range(len(numbers)):
+        numbers[place] += factor * one[place] * other[place]
+
+
+@called(
+    f"void({', '.join([ROWS] * 3)}, {PLANE}, {PLANE}, int64, int64, {', '.join([ROWS] * 5)}, int64, int64, int64, "
+    f"{', '.join([ROWS] * 3)}, float32[::1])"
+)
 def retreat(
     grads: Numbers,
     transposed_state: Numbers,
@@ -129,7 +149,7 @@ def retreat(
         decay_state(grads, space[A, first])
 
 
-@compiled
+@called(f"void({PLANE}, {ROWS}, int64, int64, int64, int64)")
 def add_own(space: Numbers, own: Numbers, first: int, last: int, erases: int, writes: int) -> None:
     """Add the gradients of P of each token with itself to those of q', e' and k'.
 
@@ -152,7 +172,7 @@ def add_own(space: Numbers, own: Numbers, first: int, last: int, erases: int, wr
                     vector_grad[c] += grad * query[c]
 
 
-@compiled
+@called(f"void({PLANE}, int64, int64, int64, int64, int64, float32[::1], float32[::1])")
 def write_decay_grads(
     space: Numbers, first: int, last: int, start: int, erases: int, writes: int, later: Numbers, sums: Numbers
 ) -> None:
@@ -188,7 +208,7 @@ def write_decay_grads(
         space[TERMS, first, c] = sums[c] if space[A, first, c] > ZERO and start + first > 0 else ZERO
 
 
-@compiled
+@called(f"void({PLANE}, int64, int64, int64, int64)")
 def unscale(space: Numbers, first: int, last: int, erases: int, writes: int) -> None:
     """Write the gradients of the vectors in place of those of the scaled vectors, and those of log a where 1 / B was.
 
@@ -207,18 +227,3 @@ def unscale(space: Numbers, first: int, last: int, erases: int, writes: int) -> 
     if writes:
         multiply(space[DK, first:last], space[DA, first:last])
     space[DA, first:last] = space[TERMS, first:last]
-
-
-@compiled
-def add_products(sums: Numbers, left: Numbers, right: Numbers, factor: np.float32) -> None:
-    """Add products of numbers to sums; each loop writes one array, as the compiler compares the addresses of few.
-
-    Args:
-        sums: R x C.
-        left: R x C.
-        right: R x C.
-        factor: Of the products.
-    """
-    numbers, one, other = sums.reshape(sums.size), left.reshape(left.size), right.reshape(right.size)
-    for place in range(len(numbers)):
-        numbers[place] += factor * one[place] * other[place]

@@ -31,7 +31,7 @@ from __future__ import annotations
 import numpy as np
 
 from attnlab.attention.ops.loop_math import product
-from attnlab.attention.ops.loops import Numbers, compiled
+from attnlab.attention.ops.loops import Numbers, called, compiled
 from attnlab.attention.ops.small_transposes import transpose
 
 CHUNK = 16
@@ -47,6 +47,8 @@ PAIRS = 4
 """Tokens x L numbers each of P_e, P_k, M_e, M_k."""
 P, M = 0, 2
 """Where those of e are; those of k follow."""
+PLANE, ROWS, ANY_ROWS = "float32[:, :, ::1]", "float32[:, ::1]", "float32[:, :]"
+"""Types of planes, of rows that lie side by side, and of others."""
 NONE, ALIKE, EACH = range(3)
 """Kinds of decay: none, one for all channels, one for each."""
 
@@ -64,7 +66,7 @@ def keep_earlier(pairs: Numbers, own: int) -> None:
             pairs[t, s] = ZERO
 
 
-@compiled
+@called(f"void({ROWS}, {ROWS})")
 def multiply(rows: Numbers, factors: Numbers) -> None:
     """Multiply rows number by number, as one row: the beginning of a loop takes as long as 32 numbers of it.
 
@@ -133,7 +135,7 @@ def any_below(numbers: Numbers, least: np.float32) -> bool:
     return count > 0
 
 
-@compiled
+@called(f"int64({PLANE}, {PLANE}, int64, int64, int64, int64, int64, {ROWS})")
 def prepare(
     space: Numbers,
     pairs: Numbers,
@@ -182,7 +184,52 @@ def prepare(
     return last
 
 
-@compiled
+@called(f"void({ANY_ROWS}, {ROWS})")
+def solve(removals: Numbers, changes: Numbers) -> None:
+    """Turn rows X into the D with D + M D = X; four earlier rows at a time, so that a row is read once for them.
+
+    Args:
+        removals: M, n x n.
+        changes: X, n x V.
+    """
+    columns = changes.shape[1]
+    for t in range(len(changes)):
+        for s in range(0, t - 3, 4):
+            f0, f1, f2, f3 = removals[t, s], removals[t, s + 1], removals[t, s + 2], removals[t, s + 3]
+            for j in range(columns):
+                earlier = f0 * changes[s, j] + f1 * changes[s + 1, j] + f2 * changes[s + 2, j] + f3 * changes[s + 3, j]
+                changes[t, j] -= earlier
+        for s in range(t // 4 * 4, t):
+            f0 = removals[t, s]
+            for j in range(columns):
+                changes[t, j] -= f0 * changes[s, j]
+
+
+@called(f"void({ANY_ROWS}, {ROWS})")
+def solve_back(removals: Numbers, changes: Numbers) -> None:
+    """Turn rows X into the W with W + M^T W = X, likewise.
+
+    Args:
+        removals: M, n x n.
+        changes: X, n x V.
+    """
+    columns, last = changes.shape[1], len(changes)
+    for place in range(last - 1):
+        t = last - 2 - place
+        fours = (last - 1 - t) // 4
+        for four in range(fours):
+            u = t + 1 + 4 * four
+            f0, f1, f2, f3 = removals[u, t], removals[u + 1, t], removals[u + 2, t], removals[u + 3, t]
+            for j in range(columns):
+                later = f0 * changes[u, j] + f1 * changes[u + 1, j] + f2 * changes[u + 2, j] + f3 * changes[u + 3, j]
+                changes[t, j] -= later
+        for u in range(t + 1 + 4 * fours, last):
+            f0 = removals[u, t]
+            for j in range(columns):
+                changes[t, j] -= f0 * changes[u, j]
+
+
+@called(f"void({ROWS}, {PLANE}, {PLANE}, int64, int64, {ROWS}, {ROWS}, {ROWS}, int64, int64, int64, int64)")
 def advance(
     state: Numbers,
     space: Numbers,
@@ -235,48 +282,3 @@ def advance(
         product(space[K, first:last].T, value, ONE, ONE, state)
     if kind != NONE:
         decay_state(state, space[B, last - 1])
-
-
-@compiled
-def solve(removals: Numbers, changes: Numbers) -> None:
-    """Turn rows X into the D with D + M D = X; four earlier rows at a time, so that a row is read once for them.
-
-    Args:
-        removals: M, n x n.
-        changes: X, n x V.
-    """
-    columns = changes.shape[1]
-    for t in range(len(changes)):
-        for s in range(0, t - 3, 4):
-            f0, f1, f2, f3 = removals[t, s], removals[t, s + 1], removals[t, s + 2], removals[t, s + 3]
-            for j in range(columns):
-                earlier = f0 * changes[s, j] + f1 * changes[s + 1, j] + f2 * changes[s + 2, j] + f3 * changes[s + 3, j]
-                changes[t, j] -= earlier
-        for s in range(t // 4 * 4, t):
-            f0 = removals[t, s]
-            for j in range(columns):
-                changes[t, j] -= f0 * changes[s, j]
-
-
-@compiled
-def solve_back(removals: Numbers, changes: Numbers) -> None:
-    """Turn rows X into the W with W + M^T W = X, likewise.
-
-    Args:
-        removals: M, n x n.
-        changes: X, n x V.
-    """
-    columns, last = changes.shape[1], len(changes)
-    for place in range(last - 1):
-        t = last - 2 - place
-        fours = (last - 1 - t) // 4
-        for four in range(fours):
-            u = t + 1 + 4 * four
-            f0, f1, f2, f3 = removals[u, t], removals[u + 1, t], removals[u + 2, t], removals[u + 3, t]
-            for j in range(columns):
-                later = f0 * changes[u, j] + f1 * changes[u + 1, j] + f2 * changes[u + 2, j] + f3 * changes[u + 3, j]
-                changes[t, j] -= later
-        for u in range(t + 1 + 4 * fours, last):
-            f0 = removals[u, t]
-            for j in range(columns):
-                changes[t, j] -= f0 * changes[u, j]

@@ -37,12 +37,12 @@ from attnlab.attention.ops.recurrence_chunk import (
     decay_state,
     prepare,
 )
-from attnlab.attention.ops.recurrence_rows import add_up, find, gather, load, scatter, share
+from attnlab.attention.ops.recurrence_rows import MEMORY, SIZES, STRIDES, add_up, find, gather, load, scatter, share
 from attnlab.attention.ops.small_transposes import transpose
 
 SEGMENT = 64
 """Tokens of which the states are held at a time on the way back, at least."""
-MEMORY, STRIDES, SIZES, INDICES = "float32[::1]", "int64[:, ::1]", "int64[::1]", "int64[:, :]"
+INDICES = "int64[:, :]"
 
 
 class Sizes(NamedTuple):

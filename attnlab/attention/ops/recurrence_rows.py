@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from attnlab.attention.ops.loops import Integers, Numbers, compiled
-from attnlab.attention.ops.recurrence_chunk import DE, DR, A, E, K, Q, R
+from attnlab.attention.ops.loops import Integers, Numbers, called, compiled
+from attnlab.attention.ops.recurrence_chunk import DE, DR, PLANE, ROWS, A, E, K, Q, R
 
 ZERO = np.float32(0)
+MEMORY, STRIDES, SIZES = "float32[::1]", "int64[:, ::1]", "int64[::1]"
+"""Types of memory, of the strides of all tensors, and of a row of integers."""
 
 
-@compiled
+@called(f"void({MEMORY}, int64, int64, {ROWS})")
 def gather(memory: Numbers, start: int, stride: int, out: Numbers) -> None:
     """Copy the channels of some tokens of a tensor.
 
@@ -32,7 +34,7 @@ def gather(memory: Numbers, start: int, stride: int, out: Numbers) -> None:
             out[t, c] = memory[first + c]
 
 
-@compiled
+@called(f"void({ROWS}, {MEMORY}, int64, int64)")
 def scatter(rows: Numbers, memory: Numbers, start: int, stride: int) -> None:
     """Copy rows to the channels of some tokens of a tensor.
 
@@ -48,7 +50,7 @@ def scatter(rows: Numbers, memory: Numbers, start: int, stride: int) -> None:
             memory[first + c] = rows[t, c]
 
 
-@compiled
+@called(f"void({ROWS}, {MEMORY}, int64, int64)")
 def add_up(rows: Numbers, memory: Numbers, start: int, stride: int) -> None:
     """Write the sum of each row.
 
@@ -65,7 +67,7 @@ def add_up(rows: Numbers, memory: Numbers, start: int, stride: int) -> None:
         memory[start + t * stride] = total
 
 
-@compiled
+@called(f"void({PLANE}, int64, {MEMORY}, int64, int64)")
 def share(space: Numbers, count: int, strengths: Numbers, start: int, stride: int) -> None:
     """Where e = b r, add the part of its gradient to that of r, and write the terms of that of b in its place.
 
@@ -84,7 +86,7 @@ def share(space: Numbers, count: int, strengths: Numbers, start: int, stride: in
             de[c] *= r[c]
 
 
-@compiled
+@called(f"void({PLANE}, {ROWS}, int64, int64, {SIZES}, {STRIDES}, {SIZES}, UniTuple({MEMORY}, 6))")
 def load(
     space: Numbers,
     value: Numbers,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlab.attention.ops.loops import Numbers, compiled, works
+from attnlab.attention.ops.loops import Numbers, called, works
 
 SIDE = 4
 """Rows and columns of what is exchanged at a time: vectors of four float32 are in all processors."""
@@ -61,7 +61,7 @@ def exchanges() -> Any:
 _exchange = exchanges()
 
 
-@compiled
+@called("void(float32[:, :], float32[:, :])")
 def transpose(matrix: Numbers, out: Numbers) -> None:
     """Write a matrix with its axes exchanged.
 

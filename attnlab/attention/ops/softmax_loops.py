@@ -30,7 +30,7 @@ from attnlab.attention.ops.loop_math import (
     room_to_transpose,
 )
 from attnlab.attention.ops.loop_memory import row_of
-from attnlab.attention.ops.loops import Numbers, compiled, in_threads, loop, rows_of
+from attnlab.attention.ops.loops import Numbers, called, compiled, in_threads, loop, rows_of
 from attnlab.attention.ops.small_transposes import transpose
 from attnlab.attention.ops.tiles import empty_like_heads
 
@@ -114,7 +114,7 @@ def block(memory: Numbers, rows: int, columns: int) -> Numbers:
     return memory[: rows * width].reshape(rows, width)
 
 
-@compiled
+@called("void(float32[:, ::1], int64, float32[::1])")
 def exponentials(scores: Numbers, first: int, totals: Numbers) -> None:
     """Replace scores by their exponential over that of the largest one of their row.
 
@@ -136,7 +136,7 @@ def exponentials(scores: Numbers, first: int, totals: Numbers) -> None:
         totals[i] = total
 
 
-@compiled
+@called("void(float32[:, :], int64, float32[:, ::1], int64)")
 def add_rows(bias: Numbers, first: int, scores: Numbers, columns: int) -> None:
     """Add rows of a bias to scores.
 
@@ -152,7 +152,7 @@ def add_rows(bias: Numbers, first: int, scores: Numbers, columns: int) -> None:
             row[j] += added[j]
 
 
-@compiled
+@called("void(float32[:, ::1], int64)")
 def clear_after(numbers: Numbers, columns: int) -> None:
     """Set what is beyond the last column to zero: memory that no product has written may be NaN.
 
@@ -166,18 +166,19 @@ def clear_after(numbers: Numbers, columns: int) -> None:
             row[j] = ZERO
 
 
-@compiled
-def add_block(numbers: Numbers, total: Numbers, first: int) -> None:
+@called("void(float32[:, :], float32[:, :], int64, int64)")
+def add_block(numbers: Numbers, total: Numbers, first: int, columns: int) -> None:
     """Add a block to rows of a matrix.
 
     Args:
         numbers: R x S of them.
         total: T x at least S.
         first: The first of the rows that are added to.
+        columns: How many are added.
     """
     for i in range(len(numbers)):
         row, sums = row_of(numbers, i), row_of(total, first + i)
-        for j in range(len(row)):
+        for j in range(columns):
             sums[j] += row[j]
 
 
@@ -192,7 +193,13 @@ def _call(
 ) -> None:
     """Call a loop in threads; those of a bias take heads, as the sequences of a batch share one."""
     multiplications = queries.numel() * keys.shape[-2]
-    numbers = np.float32(1 / math.sqrt(queries.shape[-1])), start, _rows(keys.shape[-2]), bias is not None, learned
+    numbers = (
+        np.float32(1 / math.sqrt(queries.shape[-1])),
+        start,
+        _rows(keys.shape[-2]),
+        int(bias is not None),
+        int(learned),
+    )
     in_threads(function, arrays, multiplications, *numbers, axis=None if bias is None else 1)
 
 
@@ -201,7 +208,7 @@ def _rows(keys: int) -> int:
     return 32 if 64 < keys <= 2048 else 16
 
 
-@loop(f"void({', '.join([FOUR] * 5)}, float32, int64, int64, boolean, boolean)")
+@loop(f"void({', '.join([FOUR] * 5)}, float32, int64, int64, int64, int64)")
 def _forward(
     queries: Numbers,
     keys: Numbers,
@@ -211,8 +218,8 @@ def _forward(
     scale: np.float32,
     start: int,
     rows: int,
-    biased: bool,
-    learned: bool,
+    biased: int,
+    learned: int,
 ) -> None:
     """Fill ``mixed``."""
     batch, heads, tokens, channels = queries.shape
@@ -227,8 +234,7 @@ def _forward(
                 seen = start + end
                 z = block(scores, end - row, seen)
                 product(q[row:end], transposed_keys[:, :seen], scale, ZERO, z[:, :seen])
-                if biased:
-                    add_rows(bias[b * len(bias) // batch, h], row, z, seen)
+                add_rows(bias[b * len(bias) // batch, h], row, z, seen * biased)
                 exponentials(z, start + row, totals)
                 product(z[:, :seen], v[:seen], ONE, ZERO, y[row:end])
                 for i in range(end - row):
@@ -237,7 +243,7 @@ def _forward(
                         sums[d] *= inverse
 
 
-@loop(f"void({', '.join([FOUR] * 10)}, float32, int64, int64, boolean, boolean)")
+@loop(f"void({', '.join([FOUR] * 10)}, float32, int64, int64, int64, int64)")
 def _backward(
     queries: Numbers,
     keys: Numbers,
@@ -252,8 +258,8 @@ def _backward(
     scale: np.float32,
     start: int,
     rows: int,
-    biased: bool,
-    learned: bool,
+    biased: int,
+    learned: int,
 ) -> None:
     """Fill the gradients but that of the bias, which is added to.
 
@@ -279,8 +285,7 @@ def _backward(
                 seen = start + end
                 z, dz, g_n = block(scores, end - row, seen), block(slopes, end - row, seen), divided[: end - row]
                 product(q[row:end], transposed_keys[:, :seen], scale, ZERO, z[:, :seen])
-                if biased:
-                    add_rows(bias[b * len(bias) // batch, h], row, z, seen)
+                add_rows(bias[b * len(bias) // batch, h], row, z, seen * biased)
                 exponentials(z, start + row, totals)
                 for i in range(end - row):
                     inverse, total = ONE / totals[i], ZERO
@@ -295,8 +300,7 @@ def _backward(
                 for place in range(len(weights)):
                     derivatives[place] *= weights[place]
                 z, dz = z[:, :seen], dz[:, :seen]
-                if learned:
-                    add_block(dz, bias_grads[b * len(bias_grads) // batch, h], row)
+                add_block(dz, bias_grads[b * len(bias_grads) // batch, h], row, seen * learned)
                 earlier = start + row if row > 0 else 0  # keys whose gradients have been written to
                 if earlier > 0:
                     product(z[:, :earlier].T, g_n[:, :inner], ONE, ONE, dv[:earlier])
