@@ -3,6 +3,7 @@
     python -m benchmarks.times_softmax wall deltaformer differential:version=2
     python -m benchmarks.times_softmax --no-loops delta     # also by torch's operations alone
     python -m benchmarks.times_softmax --mixing wall        # the mixing of the tokens alone, over torch's fused softmax
+    python -m benchmarks.times_softmax --mixing softmax --position kerple --tokens 256
 
 The steps take turns in one process on one thread, and the order rotates: median and quartiles of the ratio in each
 round, by processor time. Goals stand in ``benchmarks.timing.goals``; those over `delta` are shown where it is measured.
@@ -57,17 +58,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--tokens", type=int, default=64, help="T; batches have 4,096 tokens")
     parser.add_argument("--mixing", action="store_true", help="only the mixing of the tokens, forward and backward")
+    parser.add_argument("--position", default="none", help="with --mixing: a position that adds a bias to the scores")
     parser.add_argument("--no-loops", action="store_true", help="also each attention by torch's operations alone")
     args = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device("cpu")
     if args.mixing:
-        programs = {"softmax": mixing.fused(args.tokens, device)}
-        make = partial(mixing.ours, length=args.tokens, device=device)
+        base = "torch's fused softmax"
+        programs = {base: mixing.fused(args.tokens, device)}
+        make = partial(mixing.ours, length=args.tokens, device=device, position_name=args.position)
     else:
         shape = Shape(length=args.tokens, batch=max(1, 4096 // args.tokens))
         make = partial(ours, shape, device, "never")
-        programs = {"softmax": make("softmax")}
+        base, programs = "softmax", {"softmax": make("softmax")}
     programs |= {name: make(name) for name in args.names}
     if args.no_loops:
         programs |= {f"{name}, no loops": without_loops(make(name)) for name in args.names}
@@ -75,7 +78,7 @@ def main() -> None:
     print("| attention | times softmax | quartiles | ms | goal |")
     print("|---|---|---|---|---|")
     for name in programs:
-        measured = ratio(name, seconds[name], seconds["softmax"])
+        measured = ratio(name, seconds[name], seconds[base])
         milliseconds = 1e3 * sorted(seconds[name])[len(seconds[name]) // 2]
         numbers = f"{measured.median:.2f} | {measured.low:.2f}-{measured.high:.2f} | {milliseconds:.1f}"
         print(f"| `{name}` | {numbers} | {'' if args.mixing else goal(name, seconds)} |")

@@ -193,14 +193,19 @@ def variants(device: torch.device, timer: Timer) -> Iterator[Measured]:
 
 
 def mixings(device: torch.device, timer: Timer) -> Iterator[Measured]:
-    """Time the mixing of expressive attention, forward and backward, over that of torch's fused softmax."""
+    """Time the mixing of expressive attention and of softmax, forward and backward, over torch's fused softmax."""
     for length, goal in zip(LENGTHS, (0.8, 1.0, 1.0, 1.15), strict=True):
         builds: dict[str, Build] = {
-            "ours": partial(mixing, "expressive", length, device),
             "fused": partial(fused, length, device),
+            "expressive": partial(mixing, "expressive", length, device),
+            "softmax": partial(mixing, "softmax", length, device),
         }
+        if length <= 1024:  # a bias has a number for each pair of tokens
+            builds["softmax with kerple"] = partial(mixing, "softmax", length, device, "kerple")
         seconds = timer(builds, times=STEPS)
-        yield times(f"mixing, expressive / fused softmax, T {length}", seconds["ours"], seconds["fused"], goal)
+        for name in (one for one in builds if one != "fused"):
+            most = goal if name == "expressive" else None
+            yield times(f"mixing, {name} / fused softmax, T {length}", seconds[name], seconds["fused"], most)
 
 
 def half_precision(device: torch.device, timer: Timer) -> Iterator[Measured]:

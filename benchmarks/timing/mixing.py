@@ -35,20 +35,24 @@ def fused(length: int, device: torch.device) -> Program:
     return run
 
 
-def ours(name: str, length: int, device: torch.device) -> Program:
-    """Make the mixing of an attention of ours, which may have options; its parameters have gradients too."""
+def ours(name: str, length: int, device: torch.device, position_name: str = "none") -> Program:
+    """Make the mixing of an attention of ours, which may have options; its parameters have gradients too.
+
+    So have those of a position that adds a bias, which is computed anew in each call, as in training.
+    """
     generator = torch.Generator().manual_seed(0)
-    context = LayerContext(width=WIDTH, heads=HEADS, length=length, generator=generator)
+    position_class = POSITIONS.entry(position_name).cls
+    context = LayerContext(width=WIDTH, heads=HEADS, length=length, generator=generator, biased=position_class.biases)
     part = parse_part(name)
     entry = ATTENTIONS.entry(part.name)
     attention = entry.cls(context, **entry.complete(part.options)).to(device)
-    position = POSITIONS.entry("none").cls(context)
+    position = position_class(context).to(device)
     _, grad = _heads(length, device)
     x_BTD = torch.randn(len(grad), length, WIDTH, generator=generator).to(device)
     prepared = attention.prepare(x_BTD, position, LayerInputs())
     heads = [tensor.detach().requires_grad_() for tensor in prepared[:3]]
     extra = tuple(tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in prepared.extra)
-    leaves = [*heads, *(one for one in extra if one.requires_grad), *attention.parameters()]
+    leaves = [*heads, *(one for one in extra if one.requires_grad), *attention.parameters(), *position.parameters()]
     qkv = QKV(heads[0], heads[1], heads[2], extra)
     shape = attention.attend(qkv, position).shape
     grad = grad if shape == grad.shape else torch.ones(shape, device=device)  # values may be held otherwise

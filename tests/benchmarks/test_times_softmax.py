@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -18,16 +20,39 @@ def test_the_mixing_of_attentions_with_options_runs(name: str, monkeypatch: pyte
     mixing.ours(name, 4, torch.device("cpu"))()
 
 
-@pytest.mark.parametrize("flags", [[], ["--mixing"]])
+def test_the_mixing_has_gradients_of_a_bias(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixing, "TOKENS", 8)
+    sets: list[int] = []
+    grad = torch.autograd.grad
+
+    def counted(outputs: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+        grads = grad(outputs, inputs, *args, **options)
+        sets.append(sum(one is not None for one in grads))
+        return grads
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    for position_name in ("none", "alibi", "kerple"):
+        mixing.ours("softmax", 4, torch.device("cpu"), position_name)()
+    assert sets == [3, 3, 5]  # those of queries, keys and values; kerple has two parameters
+
+
+@pytest.mark.parametrize(
+    ("flags", "base"),
+    [
+        ([], "softmax"),
+        (["--mixing"], "torch's fused softmax"),
+        (["--mixing", "--position", "fire"], "torch's fused softmax"),
+    ],
+)
 def test_multiples_of_softmax_are_a_table(
-    flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    flags: list[str], base: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["times_softmax", "deltaformer:erase=query", "--rounds", "1", "--tokens", "4", *flags]
     monkeypatch.setattr("sys.argv", words)
     with torch_threads(torch.get_num_threads()):  # the script sets one
         times_softmax.main()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2].startswith("| `softmax` | 1.00 | 1.00-1.00 |")
+    assert lines[2].startswith(f"| `{base}` | 1.00 | 1.00-1.00 |")
     assert lines[3].startswith("| `deltaformer:erase=query` |")
 
 
