@@ -2,10 +2,11 @@
 
     y_i = sum_j softmax_j(q_i.k_j / sqrt(C) + b_ij) v_j     over the keys j <= i that are allowed
 
-Compiled loops take what they can (:mod:`attnlab.attention.ops.softmax_sums`): float32 on a CPU, with more than
-:data:`SHORT` keys. Otherwise, without a bias or with one that needs no gradient, PyTorch's fused kernel never holds the
-scores. The kernel does not support a bias that needs a gradient. There the mask is added to the bias, which is smaller
-than the scores, and one sum and one softmax remain of the six passes of the plain path.
+Compiled loops take what they can (:mod:`attnlab.attention.ops.softmax_sums`): float32 on a CPU, with more keys than
+:data:`SHORT`, or with a bias than :data:`SHORT_BIASED`. Otherwise, without a bias or with one that needs no gradient,
+PyTorch's fused kernel never holds the scores. The kernel does not support a bias that needs a gradient. There the mask
+is added to the bias, which is smaller than the scores, and one sum and one softmax remain of the six passes of the
+plain path.
 
 The caller guarantees that each query has at least one allowed key.
 
@@ -23,8 +24,9 @@ from torch.nn import functional
 from attnlab.attention.ops.softmax_sums import softmax_sums, softmax_sums_suit
 from attnlab.tensors import QKV, at_least_float32, broadcast_shape, causal_mask, causal_mask_at, gather_tokens
 
-SHORT = 32
-"""Most keys that are left to torch, whose kernel takes as long as the loops there."""
+SHORT, SHORT_BIASED = 64, 32
+"""Most keys that are left to torch, without a bias and with one: what loops save of a step there would repay only after
+minutes that numba, which they need, is imported for a second and a half."""
 
 
 def sdpa(qkv: QKV, bias: Tensor | None, allowed: Tensor | None) -> Tensor:
@@ -40,7 +42,8 @@ def sdpa(qkv: QKV, bias: Tensor | None, allowed: Tensor | None) -> Tensor:
     """
     queries, keys, values, _, start = qkv
     rows, columns = queries.shape[-2], keys.shape[-2]
-    if allowed is None and columns > SHORT and softmax_sums_suit(queries, keys, values, bias):
+    many = columns > (SHORT if bias is None else SHORT_BIASED)
+    if allowed is None and many and softmax_sums_suit(queries, keys, values, bias):
         return softmax_sums(queries, keys, values, bias, start)
     if bias is None and allowed is None and start == 0 and rows == columns:
         return functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)

@@ -187,9 +187,9 @@ def test_the_fused_path_takes_the_loops_where_keys_are_many(monkeypatch: pytest.
         return forward(*args)
 
     monkeypatch.setattr(softmax_loops, "forward", counted)
-    for length in (sdpa.SHORT, sdpa.SHORT + 1):
+    for length in (sdpa.SHORT_BIASED, sdpa.SHORT_BIASED + 1, sdpa.SHORT, sdpa.SHORT + 1):
         queries, keys, values = drawn(length, length, None)
         sdpa.sdpa(QKV(queries, keys, values), None, None)
         sdpa.sdpa(QKV(queries, keys, values), torch.zeros(2, length, length), None)
         sdpa.sdpa(QKV(queries, keys, values), None, torch.ones(length, length, dtype=torch.bool))
-    assert calls == [sdpa.SHORT + 1] * 2
+    assert calls == [sdpa.SHORT_BIASED + 1, sdpa.SHORT, sdpa.SHORT + 1, sdpa.SHORT + 1]
