@@ -24,10 +24,10 @@ from typing import Annotated, Any, final
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from attnlab.attention.base import Attention, Position, register
 from attnlab.attention.ops.rational import rational_sums
+from attnlab.differentiation import differentiable_once
 from attnlab.tensors import QKV, LayerContext, at_least_float32, causal_mask_at, gather_tokens, with_float32
 
 TINY = 1e-30
@@ -159,7 +159,7 @@ class Rational(torch.autograd.Function):
         ctx.save_for_backward(*output)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad_weights: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
         """The gradient of the products, by the formula of a softmax."""
         weights, grad = ctx.saved_tensors

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from attnlab.attention.ops.precision import rounds_factors
+from attnlab.differentiation import differentiable_once
 
 CHUNK_LOGITS = 2**22
 """Logits of a chunk."""
@@ -56,7 +56,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         return nats / len(targets_N)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         """The saved gradients, times the gradient of the loss."""
         grad_ND, grad_VD = ctx.saved_tensors

@@ -17,9 +17,9 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.func import functional_call, vjp
 
+from attnlab.differentiation import differentiable_once
 from attnlab.tensors import QKV
 
 Attend = Callable[[QKV], Tensor]
@@ -181,7 +181,7 @@ class _Recomputed(torch.autograd.Function):
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad_BHTC: Tensor) -> tuple[Tensor | None, ...]:
         """Attend each block again, and add its gradients up."""
         program: _Program = ctx.program

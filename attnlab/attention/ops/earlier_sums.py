@@ -13,7 +13,8 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from attnlab.differentiation import differentiable_once
 
 GROUP = 128
 """Queries of a group, G."""
@@ -86,7 +87,7 @@ class _GroupSums(torch.autograd.Function):
         ctx.save_for_backward(queries_TC, keys_SC)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad_SN: Tensor) -> tuple[Tensor, Tensor, None]:
         """The gradient of a sum reaches each score that is positive."""
         queries_TC, keys_SC = ctx.saved_tensors

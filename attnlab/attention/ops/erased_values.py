@@ -20,11 +20,11 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.func import vjp
 from torch.nn import functional
 
 from attnlab.attention.ops.looped import looped, suits
+from attnlab.differentiation import differentiable_once
 from attnlab.tensors import causal_mask, masked_softmax
 
 ROWS = 64
@@ -101,7 +101,7 @@ class _Erased(torch.autograd.Function):
         ctx.save_for_backward(*inputs[:3], output)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad_SV: Tensor) -> tuple[Tensor, ...]:
         """Solve the transposed system from the last block to the first."""
         erasers_SC, keys_SC, strengths_S1, erased_SV = ctx.saved_tensors

@@ -9,10 +9,10 @@ from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from attnlab.attention.ops.loops import usable
 from attnlab.attention.ops.tiles import fold_runs
+from attnlab.differentiation import differentiable_once
 
 Tensors = tuple[Tensor, ...]
 
@@ -87,7 +87,7 @@ class _Looped(torch.autograd.Function):
         ctx.save_for_backward(*tensors, output)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Run the loop of the backward pass."""
         return None, *_Gradients.apply(ctx.program, *ctx.saved_tensors, grad)  # type: ignore[no-untyped-call]

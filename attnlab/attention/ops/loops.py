@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Numbers = NDArray[np.float32]
@@ -35,6 +35,8 @@ Integers = NDArray[np.int64]
 
 REASSOCIATED = frozenset({"reassoc", "contract", "arcp", "nsz"})
 """What the compiler may assume of floating-point numbers: sums in any order. NaN and infinity keep their meaning."""
+PLAIN = (Tensor, nn.Parameter)
+"""Classes of tensors whose memory is read."""
 SHARE = 2**22
 """Least multiplications for which a further thread is used, about 0.1 ms."""
 
@@ -72,10 +74,15 @@ def usable(*tensors: Tensor) -> bool:
         *tensors: Its inputs.
 
     Returns:
-        True for float32 on a CPU that is not empty, unless torch compiles the operations.
+        True for float32 on a CPU that is not empty, unless torch compiles or traces the operations; a tensor of a class
+        of its own may have no memory.
     """
-    suitable = all(one.device.type == "cpu" and one.dtype == torch.float32 and one.numel() for one in tensors)
-    return suitable and _allowed and not torch.compiler.is_compiling() and works()
+    suitable = all(
+        type(one) in PLAIN and one.device.type == "cpu" and one.dtype == torch.float32 and one.numel()
+        for one in tensors
+    )
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return suitable and _allowed and not traced and works()
 
 
 @contextmanager
@@ -288,12 +295,23 @@ def _njit(function: Function, *signature: str, inline: str = "never") -> Any:
         dispatcher = njit(cache=True, **options)(function)
         with suppress(AttributeError):  # of another version of numba, which looks at the file of the loop alone
             dispatcher._cache._cache_file._source_stamp = sources()
+            dispatcher._cache.save_overload = _kept_where_possible(dispatcher._cache.save_overload)
     except RuntimeError:  # no folder can be written to
         dispatcher = njit(**options)(function)
     for types in signature:
         dispatcher.compile(types)
         dispatcher.disable_compile()
     return dispatcher
+
+
+def _kept_where_possible(save: Callable[..., None]) -> Callable[..., None]:
+    """Keep machine code, unless the folder that was writable has no room for it."""
+
+    def saved(*args: Any) -> None:
+        with suppress(OSError):
+            save(*args)
+
+    return saved
 
 
 @cache

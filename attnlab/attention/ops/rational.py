@@ -20,10 +20,10 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from attnlab.attention.ops.loops import usable
 from attnlab.attention.ops.tiles import Result, Tile, TileBuffers, empty_like_heads, fold_runs, parts, tile_side, tiles
+from attnlab.differentiation import differentiable_once
 from attnlab.tensors import at_least_float32
 
 LEAST = 1e-25
@@ -84,7 +84,7 @@ class RationalSums(torch.autograd.Function):
         ctx.mark_non_differentiable(*output[1:])
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """Compute each tile again, and the gradients of queries, keys and values from it."""
         queries, keys, values, mixed, totals, divisors = ctx.saved_tensors
@@ -238,7 +238,7 @@ class ShortRationalSums(torch.autograd.Function):
         ctx.mark_non_differentiable(*output[1:])
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of queries, keys and values."""
         tensors = ctx.saved_tensors

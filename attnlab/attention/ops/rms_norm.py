@@ -22,10 +22,10 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from attnlab.attention.ops.looped import looped
 from attnlab.attention.ops.loops import usable
+from attnlab.differentiation import differentiable_once
 from attnlab.tensors import at_least_float32
 
 
@@ -72,7 +72,7 @@ class _RmsNorm(torch.autograd.Function):
         ctx.save_for_backward(x_NC, gain_N1)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad_NC: Tensor) -> tuple[Tensor, Tensor | None, None]:
         """The gradient across each vector, and that of its gain."""
         x_NC, gain_N1 = ctx.saved_tensors

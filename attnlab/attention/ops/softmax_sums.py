@@ -11,10 +11,10 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from attnlab.attention.ops.loops import usable
 from attnlab.attention.ops.tiles import fold_runs
+from attnlab.differentiation import differentiable_once
 
 
 def softmax_sums_suit(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> bool:
@@ -70,7 +70,7 @@ class _Sums(torch.autograd.Function):
         ctx.save_for_backward(*tensors, output)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Run the loop of the backward pass."""
         learned = ctx.needs_input_grad[3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from attnlab.attention.ops import loops
+from attnlab.attention.ops.sdpa import sdpa
+from attnlab.tensors import QKV
 
 pytestmark = pytest.mark.skipif(not loops.works(), reason="numba is the optional extra fast")
 
@@ -46,9 +52,12 @@ def test_a_function_of_a_loop_is_called_by_its_name_in_this_process_and_the_next
         assert (done.stderr, done.stdout) == ("", printed)
 
 
-def test_a_loop_does_not_hold_the_code_of_what_it_calls() -> None:
+def test_a_loop_does_not_hold_the_code_of_what_it_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numba.core.caching import CacheImpl
+
     from attnlab.attention.ops import loop_math, small_products
 
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])  # code that is kept cannot be looked at
     product: Any = loop_math.product_with_rows
     caller = loops._njit(product.py_func, "void(float32[:, :], float32[:, :], f4, f4, float32[:, :])")
     code = caller.inspect_llvm(caller.signatures[0])
@@ -63,3 +72,33 @@ def test_what_is_called_gives_numbers_of_python_too() -> None:
     out = np.zeros((3, 2), np.float32)
     transpose(np.arange(6, dtype=np.float32).reshape(2, 3), out)
     assert out.tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_a_loop_is_compiled_where_a_folder_has_no_room_for_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numba.core.caching import IndexDataCacheFile
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def double(numbers: np.ndarray) -> None:
+        numbers[0] *= 2
+
+    monkeypatch.setattr(IndexDataCacheFile, "save", full)
+    numbers = np.ones(2, np.float32)
+    loops._njit(double, "void(float32[:])")(numbers)
+    assert numbers.tolist() == [2, 1]
+
+
+@pytest.mark.filterwarnings("ignore")  # a trace is deprecated, and warns of every size
+def test_tensors_without_memory_and_traced_calls_are_left_to_torch() -> None:
+    queries, keys, values = (torch.randn(1, 1, 70, 4) for _ in range(3))
+    bias = torch.zeros(1, 70, 70)
+
+    def mix(queries: Tensor) -> Tensor:
+        return sdpa(QKV(queries, keys, values), bias, None)
+
+    expected = mix(queries)
+    traced = torch.jit.trace(mix, (queries,), check_trace=False)
+    assert (traced(queries) - expected).abs().max() <= 1e-6
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert mix(mode.from_tensor(queries)).shape == expected.shape
