@@ -204,7 +204,7 @@ def called(signature: str) -> Callable[[Function], Function]:
     """Compile a function that loops call in many places, once, for one set of types.
 
     Numba takes the code of each function that a loop calls into that of the loop, and optimizes it there once more: the
-    loops of this folder took 340 s to compile in that way. A loop knows of this function no more than its name.
+    loops of this folder took twice as long to compile in that way. A loop knows of this function no more than its name.
 
     Args:
         signature: Its types, as numba writes them, with that of what it returns, a number or nothing.
