@@ -151,7 +151,11 @@ def _command(origin: Provenance, where: str) -> str:
     if any(word.startswith(("/", "~", "\\")) or "=/" in word for word in words):
         hint = "Run the sweep with relative paths."
         raise StoreError(f"Its command names a folder of this machine: {origin.command}", hint, where=where)
-    return shlex.join(words)
+    kept: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        if word != "--store" and before != "--store" and not word.startswith("--store="):
+            kept.append(word)
+    return shlex.join(kept)
 
 
 def main() -> None:

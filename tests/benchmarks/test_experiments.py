@@ -177,3 +177,10 @@ def test_a_command_with_a_folder_of_a_machine_is_refused(more: str, tmp_path: Pa
     store = make_store(tmp_path / "store", f"attnlab sweep {NAME} {more}")
     with pytest.raises(StoreError, match="Its command names a folder of this machine"):
         published_from(store.path, NAME)
+
+
+@pytest.mark.parametrize("more", ["--store mine --quiet", "--store=A/mine --executor processes:1"])
+def test_the_command_names_no_store_since_another_one_holds_the_same(more: str, tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", f"attnlab sweep {NAME} {more}")
+    words = "--executor processes:1" if "executor" in more else ""
+    assert published_from(store.path, NAME).header.command == f"attnlab sweep {NAME} {words}".strip()
