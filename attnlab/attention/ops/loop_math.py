@@ -27,6 +27,8 @@ POWERS = tuple(np.float32(one) for one in (1.9875691e-4, 1.3981999e-3, 8.3334519
 P7, P6, P5, P4, P3, P2 = POWERS
 EXPONENT, BIAS, SIGN, REST = np.int32(23), np.int32(127), np.int32(31), np.int32(0x7FFFFFFF)
 LEAST = np.int32(-(2**31))
+VECTOR = 16
+"""Numbers of the widest vector of a processor."""
 COLUMNS = WIDTHS[0]
 """Columns that are copied at a time where they lie side by side."""
 
@@ -109,6 +111,22 @@ def room_to_transpose(channels: int, tokens: int) -> Numbers:
     """
     lines = (tokens + 15) // 16
     return np.empty((channels, 16 * (lines + 1 - lines % 2)), np.float32)[:, :tokens]
+
+
+@compiled
+def block(memory: Numbers, rows: int, columns: int) -> Numbers:
+    """View memory as a block whose rows have whole vectors of numbers, so that no loop has a rest.
+
+    Args:
+        memory: R times the columns and ``VECTOR`` more, at least.
+        rows: R.
+        columns: Of the block.
+
+    Returns:
+        R x at least the columns.
+    """
+    width = (columns + VECTOR - 1) // VECTOR * VECTOR
+    return memory[: rows * width].reshape(rows, width)
 
 
 @compiled

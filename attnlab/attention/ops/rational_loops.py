@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from attnlab.attention.ops.loop_math import FOUR, ONE, THREE, TWO, ZERO, product, room_to_transpose
+from attnlab.attention.ops.loop_math import FOUR, ONE, THREE, TWO, ZERO, block, product, room_to_transpose
 from attnlab.attention.ops.loop_memory import row_of
 from attnlab.attention.ops.loops import Numbers, compiled, in_threads, loop, rows_of
 from attnlab.attention.ops.small_transposes import transpose
@@ -20,8 +20,6 @@ from attnlab.attention.ops.tiles import empty_like_heads
 
 KEYS = 64
 """Keys of a block."""
-VECTOR = 16
-"""Numbers of the widest vector of a processor."""
 
 
 def forward(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -68,22 +66,6 @@ def backward(
 def _rows(queries: Tensor) -> int:
     """Queries of a block: few where the sequence is short, so that blocks above the diagonal are left out."""
     return 16 if queries.shape[-2] <= KEYS else 32
-
-
-@compiled
-def block(memory: Numbers, rows: int, columns: int) -> Numbers:
-    """View memory as a block of scores whose rows have whole vectors of numbers, so that no loop has a rest.
-
-    Args:
-        memory: R x ``KEYS`` numbers at least.
-        rows: R.
-        columns: At most ``KEYS``.
-
-    Returns:
-        R x at least the columns.
-    """
-    width = (columns + VECTOR - 1) // VECTOR * VECTOR
-    return memory[: rows * width].reshape(rows, width)
 
 
 @compiled

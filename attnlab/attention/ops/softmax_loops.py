@@ -23,19 +23,19 @@ from torch import Tensor
 from attnlab.attention.ops.loop_math import (
     FOUR,
     ONE,
+    VECTOR,
     ZERO,
+    block,
     exponential,
     largest,
     product,
     room_to_transpose,
 )
 from attnlab.attention.ops.loop_memory import row_of
-from attnlab.attention.ops.loops import Numbers, called, compiled, in_threads, loop, rows_of
+from attnlab.attention.ops.loops import Numbers, called, in_threads, loop, rows_of
 from attnlab.attention.ops.small_transposes import transpose
 from attnlab.attention.ops.tiles import empty_like_heads
 
-VECTOR = 16
-"""Numbers of the widest vector of a processor."""
 LATER = np.float32(-np.inf)
 """Score of a later key."""
 
@@ -96,22 +96,6 @@ def backward(
 def _or_nothing(bias: Tensor | None) -> Tensor:
     """The bias, or one number for each head in place of none."""
     return torch.zeros(1, 1, 1, 1) if bias is None else bias
-
-
-@compiled
-def block(memory: Numbers, rows: int, columns: int) -> Numbers:
-    """View memory as a block whose rows have whole vectors of numbers, so that no loop has a rest.
-
-    Args:
-        memory: R times the columns and ``VECTOR`` more, at least.
-        rows: R.
-        columns: Of the block.
-
-    Returns:
-        R x at least the columns.
-    """
-    width = (columns + VECTOR - 1) // VECTOR * VECTOR
-    return memory[: rows * width].reshape(rows, width)
 
 
 @called("void(float32[:, ::1], int64, float32[::1])")
