@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 Backward = TypeVar("Backward", bound=Callable[..., Any])
-ADVICE = "Set `fast = False` on the attentions of the model: torch's own operations have derivatives of every order."
+ADVICE = (
+    "With `fast = False`, attentions are computed by torch's own operations, which have derivatives of every order."
+)
 
 
 def differentiable_once(backward: Backward) -> Backward:

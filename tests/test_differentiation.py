@@ -92,5 +92,5 @@ def test_second_derivatives_of_an_attention_are_right_or_refused(name: str, posi
 
 @pytest.mark.parametrize("name", ["softmax", "expressive", "delta", "dape"])
 def test_the_refusal_of_an_attention_tells_what_to_do(name: str) -> None:
-    with pytest.raises(RuntimeError, match=r"first derivatives alone.*Set `fast = False`"):
+    with pytest.raises(RuntimeError, match=r"first derivatives alone.*With `fast = False`"):
         second_derivative(name, "kerple" if name == "softmax" else "none", fast=True, dtype=torch.float32)

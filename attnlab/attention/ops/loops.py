@@ -222,7 +222,7 @@ def called(signature: str) -> Callable[[Function], Function]:
 def _by_name(dispatcher: Any) -> Any:
     """Make a function that compiled functions call by its name, to which the linker of this process has the address."""
     from llvmlite import binding
-    from numba.core.cgutils import get_or_insert_function
+    from numba.core.cgutils import get_or_insert_function, if_unlikely
     from numba.extending import lower_builtin, type_callable
 
     ((kinds, overload),) = dispatcher.overloads.items()
@@ -246,7 +246,10 @@ def _by_name(dispatcher: Any) -> Any:
         convention = context.call_conv
         kind = convention.get_function_type(signature.return_type, signature.args)
         there = get_or_insert_function(builder.module, kind, name)
-        return convention.call_function(builder, there, signature.return_type, signature.args, arguments)[1]
+        status, result = convention.call_function(builder, there, signature.return_type, signature.args, arguments)
+        with if_unlikely(builder, status.is_error):  # such as of memory that there is not
+            convention.return_status_propagate(builder, status)
+        return result
 
     return function
 

@@ -5,7 +5,7 @@
 
 over the keys j up to the query, m the largest score of a row and n the sum of its e. A block of rows holds the scores
 of all keys up to its last query, and memory is linear in the length but for that of the bias. The backward pass
-computes each block again. A bias may be of some sequences, the same for each; its gradient is summed over them.
+computes each block again. Sequences may share a bias; its gradient is then summed over them.
 
 Letters  B batch, N biases, each of B / N sequences that follow each other, H heads, T queries, S keys, C channels per
          head of queries and keys, D of values, R rows of a block.
@@ -55,7 +55,7 @@ def forward(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, 
     """
     mixed = empty_like_heads(values[:, :, : queries.shape[-2]])
     arrays = [*map(rows_of, (queries, keys, values, mixed, _or_nothing(bias)))]
-    _call(_forward, arrays, queries, keys, start, bias, learned=False)
+    _call(_forward, arrays, queries, keys, start, bias)
     return mixed
 
 
@@ -89,12 +89,12 @@ def backward(
         one[:, :, start + queries.shape[-2] :] = 0  # keys that no query may see
     slopes = None if bias is None or not learned else torch.zeros_like(bias, memory_format=torch.contiguous_format)
     arrays = [*map(rows_of, (queries, keys, values, mixed, grad, *results, _or_nothing(bias), _or_nothing(slopes)))]
-    _call(_backward, arrays, queries, keys, start, bias, slopes is not None)
+    _call(_backward, arrays, queries, keys, start, bias, int(slopes is not None))
     return *results, slopes
 
 
 def _or_nothing(bias: Tensor | None) -> Tensor:
-    """The bias, or one number for each head in place of none."""
+    """The bias, or in place of none one number, which the loops do not read."""
     return torch.zeros(1, 1, 1, 1) if bias is None else bias
 
 
@@ -173,18 +173,12 @@ def _call(
     keys: Tensor,
     start: int,
     bias: Tensor | None,
-    learned: bool,
+    *learned: int,
 ) -> None:
     """Call a loop in threads; those of a bias take heads, as the sequences of a batch share one."""
     multiplications = queries.numel() * keys.shape[-2]
-    numbers = (
-        np.float32(1 / math.sqrt(queries.shape[-1])),
-        start,
-        _rows(keys.shape[-2]),
-        int(bias is not None),
-        int(learned),
-    )
-    in_threads(function, arrays, multiplications, *numbers, axis=None if bias is None else 1)
+    numbers = np.float32(1 / math.sqrt(queries.shape[-1])), start, _rows(keys.shape[-2]), int(bias is not None)
+    in_threads(function, arrays, multiplications, *numbers, *learned, axis=None if bias is None else 1)
 
 
 def _rows(keys: int) -> int:
@@ -192,7 +186,7 @@ def _rows(keys: int) -> int:
     return 32 if 64 < keys <= 2048 else 16
 
 
-@loop(f"void({', '.join([FOUR] * 5)}, float32, int64, int64, int64, int64)")
+@loop(f"void({', '.join([FOUR] * 5)}, float32, int64, int64, int64)")
 def _forward(
     queries: Numbers,
     keys: Numbers,
@@ -203,7 +197,6 @@ def _forward(
     start: int,
     rows: int,
     biased: int,
-    learned: int,
 ) -> None:
     """Fill ``mixed``."""
     batch, heads, tokens, channels = queries.shape

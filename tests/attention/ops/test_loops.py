@@ -26,6 +26,8 @@ from attnlab.attention.ops.loops import called, loop
 
 @called("int64(float32[:, :], int64)")
 def doubled(numbers, count):
+    if count > 4:
+        raise ValueError("there are four rows")
     for row in range(count):
         for column in range(numbers.shape[1]):
             numbers[row, column] *= np.float32(2)
@@ -41,12 +43,16 @@ double_each(numbers, counts)
 print(counts.tolist(), numbers.sum(axis=1).tolist())
 assert doubled(numbers[0], 2) == 3
 print(numbers.sum())
+try:
+    double_each(numbers, np.array([4, 5]))
+except ValueError as error:
+    print(error)
 """
 
 
 def test_a_function_of_a_loop_is_called_by_its_name_in_this_process_and_the_next(tmp_path: Path) -> None:
     (tmp_path / "by_name.py").write_text(MODULE)
-    printed = "[2, 5] [[6.0, 3.0, 3.0, 3.0], [6.0, 6.0, 6.0, 6.0]]\n49.0\n"
+    printed = "[2, 5] [[6.0, 3.0, 3.0, 3.0], [6.0, 6.0, 6.0, 6.0]]\n49.0\nthere are four rows\n"
     for _ in range(2):  # compiled, and then from the code on disk
         done = subprocess.run([sys.executable, "by_name.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert (done.stderr, done.stdout) == ("", printed)
