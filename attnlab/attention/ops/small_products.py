@@ -2,7 +2,7 @@
 
 A BLAS is made for large matrices: it copies both factors, so that they lie side by side, and chooses among kernels. Of
 the matrices of 16 to 32 rows, of which a loop makes thousands while its data lie in the cache, these loops make
-products at 1.7 to 2.8 times the rate of OpenBLAS (AMD EPYC with AVX2; `python -m benchmarks.products`).
+products at 1.8 to 2.9 times the rate of OpenBLAS (AMD EPYC with AVX2; `python -m benchmarks.products`).
 
 A micro-tile is summed over the inner axis with one vector for each of its rows: each number of the left factor meets a
 vector of numbers of the right one, which must lie side by side. Vectors are of the compiler's intermediate language,
